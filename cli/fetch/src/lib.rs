@@ -1,0 +1,1 @@
+//! Downloads: the only crate that holds a network client; used by `hob pull` alone.

@@ -1,0 +1,1 @@
+//! Numbers in, numbers out: block formats, kernels, and the program that runs them.

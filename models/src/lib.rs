@@ -1,0 +1,1 @@
+//! What a model is: files, tokenizers, templates, and architectures that turn into a `Plan`.

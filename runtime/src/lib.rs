@@ -1,0 +1,1 @@
+//! hob: the engine that embedders link.
