@@ -1,1 +1,3 @@
 //! What a model is: files, tokenizers, templates, and architectures that turn into a `Plan`.
+
+pub mod tokenizer;
