@@ -112,7 +112,7 @@ impl RopeTable {
     /// # Errors
     /// [`RopeError`] names the parameter.
     pub fn new(base: f64, dims: usize, scaling: &RopeScaling) -> Result<RopeTable, RopeError> {
-        if dims % 2 != 0 || dims > 1 << 16 {
+        if !dims.is_multiple_of(2) || dims > 1 << 16 {
             return Err(RopeError::Dims(dims));
         }
         let base = above("base", base, 0.0)?;
