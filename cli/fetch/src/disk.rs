@@ -77,8 +77,11 @@ pub fn sync_dir(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a folder and its parents, readable by this user alone.
-pub(crate) fn make_private_dir(dir: &Path) -> Result<(), FetchError> {
+/// Makes a folder and its missing parents, readable by this user alone.
+///
+/// # Errors
+/// [`FetchError::Io`].
+pub fn make_private_dir(dir: &Path) -> Result<(), FetchError> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -88,8 +91,12 @@ pub(crate) fn make_private_dir(dir: &Path) -> Result<(), FetchError> {
         .map_err(|e| FetchError::io("make", dir, e))
 }
 
-/// Syncs a written file, gives it its name, and syncs the folder.
-pub(crate) fn publish(file: &File, from: &Path, to: &Path) -> Result<(), FetchError> {
+/// Syncs a written file, gives it its name (replacing what has it), and syncs the folder: after a
+/// crash at any moment the name means the old file or the whole new one.
+///
+/// # Errors
+/// [`FetchError::DiskFull`] or [`FetchError::Io`].
+pub fn publish(file: &File, from: &Path, to: &Path) -> Result<(), FetchError> {
     file.sync_all().map_err(|e| write_error(from, 0, e))?;
     std::fs::rename(from, to).map_err(|e| FetchError::io("rename", from, e))?;
     let dir = to.parent().map_or_else(PathBuf::new, Path::to_owned);
@@ -108,7 +115,10 @@ pub(crate) fn write_error(path: &Path, needed: u64, error: io::Error) -> FetchEr
 }
 
 /// Deletes a file that may be missing.
-pub(crate) fn remove_if_there(path: &Path) -> Result<(), FetchError> {
+///
+/// # Errors
+/// [`FetchError::Io`].
+pub fn remove_if_there(path: &Path) -> Result<(), FetchError> {
     match std::fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(FetchError::io("delete", path, e)),
         _ => Ok(()),

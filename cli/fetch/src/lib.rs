@@ -29,7 +29,7 @@ mod wheel;
 pub use client::proxy_in_use;
 pub use deliver::{fetch, fetch_with};
 pub use digest::Digest;
-pub use disk::{FolderLock, free_bytes, sync_dir};
+pub use disk::{FolderLock, free_bytes, make_private_dir, publish, remove_if_there, sync_dir};
 pub use environment::{clean_environment, is_kept};
 pub use error::{FetchError, MirrorError};
 pub use progress::{Event, Progress, Silent};
