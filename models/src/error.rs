@@ -33,7 +33,10 @@ pub enum Error {
         found: &'static str,
     },
     /// A file without bytes.
-    #[error("{}: the file is empty; the download may have failed, fetch it again", Shown(path))]
+    #[error(
+        "{}: the file is empty; the download may have failed, fetch it again",
+        Shown(path)
+    )]
     Empty {
         /// The path given.
         path: PathBuf,
@@ -69,7 +72,10 @@ pub enum Error {
         problem: String,
     },
     /// A tensor that the model needs and the file lacks.
-    #[error("tensor {:?} is missing; the file is incomplete or of another architecture", Text::str(name))]
+    #[error(
+        "tensor {:?} is missing; the file is incomplete or of another architecture",
+        Text::str(name)
+    )]
     MissingTensor {
         /// The tensor's name.
         name: String,
@@ -92,7 +98,9 @@ pub enum Error {
         path: PathBuf,
     },
     /// The memory asked for is not to be had.
-    #[error("cannot reserve {bytes} bytes of memory: {source}; close other programs or use `--weights mapped`")]
+    #[error(
+        "cannot reserve {bytes} bytes of memory: {source}; close other programs or use `--weights mapped`"
+    )]
     Memory {
         /// Bytes asked for.
         bytes: usize,
@@ -119,11 +127,23 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn io(path: &Path, doing: &'static str, source: std::io::Error) -> Error {
-        Error::Io { path: path.to_owned(), doing, source }
+        Error::Io {
+            path: path.to_owned(),
+            doing,
+            source,
+        }
     }
 
-    pub(crate) fn malformed(path: &Path, field: impl Into<String>, problem: impl Into<String>) -> Error {
-        Error::Malformed { path: path.to_owned(), field: field.into(), problem: problem.into() }
+    pub(crate) fn malformed(
+        path: &Path,
+        field: impl Into<String>,
+        problem: impl Into<String>,
+    ) -> Error {
+        Error::Malformed {
+            path: path.to_owned(),
+            field: field.into(),
+            problem: problem.into(),
+        }
     }
 }
 
@@ -170,7 +190,11 @@ impl fmt::Debug for Text<'_> {
                 write!(f, "{}", c.escape_unicode())?;
             }
         }
-        f.write_str(if chars.next().is_some() { "\"..." } else { "\"" })
+        f.write_str(if chars.next().is_some() {
+            "\"..."
+        } else {
+            "\""
+        })
     }
 }
 
@@ -184,7 +208,10 @@ mod tests {
         let shown = format!("{:?}", Text::str(&hostile));
         assert!(shown.is_ascii() && !shown.contains('\x1b'), "{shown}");
         assert!(shown.len() < 200 && shown.ends_with("..."), "{shown}");
-        let path = Error::Empty { path: PathBuf::from("a\x1b[2Jb") }.to_string();
+        let path = Error::Empty {
+            path: PathBuf::from("a\x1b[2Jb"),
+        }
+        .to_string();
         assert!(!path.contains('\x1b'), "{path}");
     }
 }

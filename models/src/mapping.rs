@@ -38,7 +38,11 @@ impl Bytes {
     /// All bytes of `owner`.
     pub fn new(owner: Arc<dyn Owner>) -> Bytes {
         let len = (*owner).as_ref().len();
-        Bytes { owner, start: 0, len }
+        Bytes {
+            owner,
+            start: 0,
+            len,
+        }
     }
 
     /// The bytes at `range`, which counts from the start of these bytes; `None` if it leaves them.
@@ -46,7 +50,11 @@ impl Bytes {
         if range.start > range.end || range.end > self.len {
             return None;
         }
-        Some(Bytes { owner: self.owner.clone(), start: self.start + range.start, len: range.end - range.start })
+        Some(Bytes {
+            owner: self.owner.clone(),
+            start: self.start + range.start,
+            len: range.end - range.start,
+        })
     }
 
     /// Position of the first byte within the owner.
@@ -65,7 +73,10 @@ impl Deref for Bytes {
 
     fn deref(&self) -> &[u8] {
         // The range was checked when it was made; an owner that shrank since gives nothing, not a panic.
-        (*self.owner).as_ref().get(self.start..self.start + self.len).unwrap_or(&[])
+        (*self.owner)
+            .as_ref()
+            .get(self.start..self.start + self.len)
+            .unwrap_or(&[])
     }
 }
 
@@ -116,9 +127,19 @@ impl FileId {
     /// The identity in a file's metadata.
     #[cfg(not(unix))]
     pub fn of(m: &std::fs::Metadata) -> FileId {
-        let mtime = m.modified().ok().and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok());
-        let mtime = mtime.map_or((0, 0), |d| (d.as_secs() as i64, i64::from(d.subsec_nanos())));
-        FileId { file: (0, 0), size: m.len(), mtime, ctime: (0, 0) }
+        let mtime = m
+            .modified()
+            .ok()
+            .and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok());
+        let mtime = mtime.map_or((0, 0), |d| {
+            (d.as_secs() as i64, i64::from(d.subsec_nanos()))
+        });
+        FileId {
+            file: (0, 0),
+            size: m.len(),
+            mtime,
+            ctime: (0, 0),
+        }
     }
 }
 
@@ -142,8 +163,14 @@ impl Mapping {
         // the file meanwhile cannot be had from the system: bytes that change are read as other bytes
         // (every reader checks what it reads and keeps no references across checks), and a file that
         // shrinks raises SIGBUS, which the module's documentation hands to the caller.
-        let map = unsafe { MmapOptions::new().len(len).map(&file) }.map_err(|e| Error::io(path, "map", e))?;
-        Ok(Arc::new(Mapping { map, file, path: path.to_owned(), id }))
+        let map = unsafe { MmapOptions::new().len(len).map(&file) }
+            .map_err(|e| Error::io(path, "map", e))?;
+        Ok(Arc::new(Mapping {
+            map,
+            file,
+            path: path.to_owned(),
+            id,
+        }))
     }
 
     /// The path it was opened by.
@@ -158,8 +185,17 @@ impl Mapping {
 
     /// An error if the file was written to or replaced in place since it was opened.
     pub fn check_unchanged(&self) -> Result<()> {
-        let now = self.file.metadata().map_err(|e| Error::io(&self.path, "stat", e))?;
-        if FileId::of(&now) == self.id { Ok(()) } else { Err(Error::Changed { path: self.path.clone() }) }
+        let now = self
+            .file
+            .metadata()
+            .map_err(|e| Error::io(&self.path, "stat", e))?;
+        if FileId::of(&now) == self.id {
+            Ok(())
+        } else {
+            Err(Error::Changed {
+                path: self.path.clone(),
+            })
+        }
     }
 
     /// Reads the pages of `range` in, so that later accesses do not wait for the disk. A hint: it may do
@@ -168,7 +204,11 @@ impl Mapping {
         #[cfg(target_os = "linux")]
         if range.start < range.end && range.end <= self.map.len() {
             // Kernels before 5.14 refuse; then the pages come when they are touched.
-            let _ = self.map.advise_range(memmap2::Advice::PopulateRead, range.start, range.end - range.start);
+            let _ = self.map.advise_range(
+                memmap2::Advice::PopulateRead,
+                range.start,
+                range.end - range.start,
+            );
         }
         #[cfg(not(target_os = "linux"))]
         let _ = range;
@@ -185,10 +225,15 @@ impl Owner for Mapping {
     fn release(&self, range: Range<usize>) {
         #[cfg(target_os = "linux")]
         {
-            let Some((start, len)) = inner_pages(range, self.map.len()) else { return };
+            let Some((start, len)) = inner_pages(range, self.map.len()) else {
+                return;
+            };
             // SAFETY: MADV_DONTNEED on a shared read-only file map loses nothing: the pages are clean and
             // the next access reads the file again.
-            let _ = unsafe { self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, len) };
+            let _ = unsafe {
+                self.map
+                    .unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, len)
+            };
         }
         #[cfg(not(target_os = "linux"))]
         let _ = range;
@@ -206,7 +251,11 @@ impl fmt::Debug for Mapping {
 fn inner_pages(range: Range<usize>, len: usize) -> Option<(usize, usize)> {
     // 64 KiB is a multiple of every page size that Linux uses.
     const PAGES: usize = 64 << 10;
-    let end = if range.end >= len { len } else { range.end / PAGES * PAGES };
+    let end = if range.end >= len {
+        len
+    } else {
+        range.end / PAGES * PAGES
+    };
     let start = range.start.checked_next_multiple_of(PAGES)?;
     (start < end).then(|| (start, end - start))
 }
@@ -225,11 +274,20 @@ pub(crate) fn open_regular(path: &Path) -> Result<(File, FileId)> {
     let file = options.open(path).map_err(open)?;
     let meta = file.metadata().map_err(|e| Error::io(path, "stat", e))?;
     if !meta.is_file() {
-        let found = if meta.is_dir() { "a directory" } else { "a pipe, socket or device" };
-        return Err(Error::NotRegular { path: path.to_owned(), found });
+        let found = if meta.is_dir() {
+            "a directory"
+        } else {
+            "a pipe, socket or device"
+        };
+        return Err(Error::NotRegular {
+            path: path.to_owned(),
+            found,
+        });
     }
     if meta.len() == 0 {
-        return Err(Error::Empty { path: path.to_owned() });
+        return Err(Error::Empty {
+            path: path.to_owned(),
+        });
     }
     Ok((file, FileId::of(&meta)))
 }
@@ -239,9 +297,11 @@ pub(crate) fn open_regular(path: &Path) -> Result<(File, FileId)> {
 pub fn read_owned(path: impl AsRef<Path>) -> Result<Bytes> {
     let path = path.as_ref();
     let (mut file, id) = open_regular(path)?;
-    let len = usize::try_from(id.size).map_err(|_| Error::io(path, "read", std::io::ErrorKind::FileTooLarge.into()))?;
+    let len = usize::try_from(id.size)
+        .map_err(|_| Error::io(path, "read", std::io::ErrorKind::FileTooLarge.into()))?;
     let mut memory = Anonymous::zeroed(len)?;
-    file.read_exact(memory.as_mut()).map_err(|e| Error::io(path, "read", e))?;
+    file.read_exact(memory.as_mut())
+        .map_err(|e| Error::io(path, "read", e))?;
     Ok(memory.freeze())
 }
 
@@ -261,11 +321,17 @@ impl Anonymous {
     pub fn zeroed(len: usize) -> Result<Anonymous> {
         let slack = if len >= HUGE { HUGE } else { 0 };
         let refuse = |source| Error::Memory { bytes: len, source };
-        let total = len.checked_add(slack).ok_or_else(|| refuse(std::io::ErrorKind::OutOfMemory.into()))?;
+        let total = len
+            .checked_add(slack)
+            .ok_or_else(|| refuse(std::io::ErrorKind::OutOfMemory.into()))?;
         // A map of no bytes is refused by the system.
         let map = MmapMut::map_anon(total.max(1)).map_err(refuse)?;
         // A map begins at a page, so at a multiple of 64 bytes.
-        let start = if slack == 0 { 0 } else { (map.as_ptr() as usize).next_multiple_of(HUGE) - map.as_ptr() as usize };
+        let start = if slack == 0 {
+            0
+        } else {
+            (map.as_ptr() as usize).next_multiple_of(HUGE) - map.as_ptr() as usize
+        };
         #[cfg(target_os = "linux")]
         if slack != 0 {
             // A system without huge pages says no, and ordinary pages serve.
@@ -283,13 +349,17 @@ impl Anonymous {
 impl AsRef<[u8]> for Anonymous {
     fn as_ref(&self) -> &[u8] {
         // In range by construction: the map is `slack` longer than `len`, and `start` < `slack` or 0.
-        self.map.get(self.start..self.start + self.len).unwrap_or(&[])
+        self.map
+            .get(self.start..self.start + self.len)
+            .unwrap_or(&[])
     }
 }
 
 impl AsMut<[u8]> for Anonymous {
     fn as_mut(&mut self) -> &mut [u8] {
-        self.map.get_mut(self.start..self.start + self.len).unwrap_or(&mut [])
+        self.map
+            .get_mut(self.start..self.start + self.len)
+            .unwrap_or(&mut [])
     }
 }
 
@@ -343,8 +413,14 @@ mod tests {
             b.release();
             assert_eq!(b.last().copied(), (len > 0).then_some(7));
         }
-        assert!(matches!(Anonymous::zeroed(usize::MAX), Err(Error::Memory { .. })));
-        assert!(matches!(Anonymous::zeroed(usize::MAX / 4), Err(Error::Memory { .. })));
+        assert!(matches!(
+            Anonymous::zeroed(usize::MAX),
+            Err(Error::Memory { .. })
+        ));
+        assert!(matches!(
+            Anonymous::zeroed(usize::MAX / 4),
+            Err(Error::Memory { .. })
+        ));
     }
 
     #[test]
@@ -374,12 +450,24 @@ mod tests {
         let empty = dir.path().join("empty");
         std::fs::write(&empty, b"").unwrap();
         assert!(matches!(Mapping::open(&empty), Err(Error::Empty { .. })));
-        assert!(matches!(Mapping::open(dir.path()), Err(Error::NotRegular { found: "a directory", .. })));
-        assert!(matches!(Mapping::open(dir.path().join("none")), Err(Error::Io { doing: "open", .. })));
+        assert!(matches!(
+            Mapping::open(dir.path()),
+            Err(Error::NotRegular {
+                found: "a directory",
+                ..
+            })
+        ));
+        assert!(matches!(
+            Mapping::open(dir.path().join("none")),
+            Err(Error::Io { doing: "open", .. })
+        ));
         #[cfg(unix)]
         {
             let device = Mapping::open("/dev/null");
-            assert!(matches!(device, Err(Error::NotRegular { .. })), "{device:?}");
+            assert!(
+                matches!(device, Err(Error::NotRegular { .. })),
+                "{device:?}"
+            );
         }
     }
 }

@@ -17,7 +17,10 @@ pub enum GgufError {
         problem: Problem,
     },
     /// A key that is needed and not there.
-    #[error("metadata key {:?} is missing ({wanted} is needed); the file is incomplete or of another architecture", Text::str(key))]
+    #[error(
+        "metadata key {:?} is missing ({wanted} is needed); the file is incomplete or of another architecture",
+        Text::str(key)
+    )]
     MissingKey {
         /// The key.
         key: String,
@@ -25,7 +28,10 @@ pub enum GgufError {
         wanted: &'static str,
     },
     /// A key that has another type than it should.
-    #[error("metadata key {:?} has type {found}, but {wanted} is needed", Text::str(key))]
+    #[error(
+        "metadata key {:?} has type {found}, but {wanted} is needed",
+        Text::str(key)
+    )]
     WrongType {
         /// The key.
         key: String,
@@ -45,7 +51,10 @@ pub enum GgufError {
         wanted: &'static str,
     },
     /// A list that has another length than it should.
-    #[error("metadata key {:?} has {found} elements, but {wanted} are needed", Text::str(key))]
+    #[error(
+        "metadata key {:?} has {found} elements, but {wanted} are needed",
+        Text::str(key)
+    )]
     WrongLength {
         /// The key.
         key: String,
@@ -81,7 +90,9 @@ pub enum Problem {
         found: u32,
     },
     /// A file written for big-endian machines.
-    #[error("is {found} with its bytes reversed: this is a big-endian file, and hob reads little-endian ones")]
+    #[error(
+        "is {found} with its bytes reversed: this is a big-endian file, and hob reads little-endian ones"
+    )]
     BigEndian {
         /// The version, in the right byte order.
         found: u32,
@@ -185,7 +196,9 @@ pub enum Problem {
         alignment: u64,
     },
     /// A tensor whose bytes are not all in the file.
-    #[error("puts the tensor at bytes {start} to {end}, but the file ends at {len}; it is cut short, fetch it again")]
+    #[error(
+        "puts the tensor at bytes {start} to {end}, but the file ends at {len}; it is cut short, fetch it again"
+    )]
     BeyondEnd {
         /// First byte in the file.
         start: u64,
@@ -195,7 +208,10 @@ pub enum Problem {
         len: u64,
     },
     /// Two tensors that share bytes.
-    #[error("puts the tensor at data offset {offset}, inside tensor {:?}", Text::str(other))]
+    #[error(
+        "puts the tensor at data offset {offset}, inside tensor {:?}",
+        Text::str(other)
+    )]
     Overlap {
         /// Offset within the data section.
         offset: u64,

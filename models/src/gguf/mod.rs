@@ -8,6 +8,7 @@
 
 mod error;
 mod reader;
+pub mod split;
 mod tensor_type;
 mod value;
 
@@ -91,7 +92,9 @@ impl Gguf {
 
     /// The keys and values in file order.
     pub fn metadata(&self) -> impl Iterator<Item = (&str, Value<'_>)> {
-        self.entries.iter().filter_map(|e| Some((self.text(&e.key), self.value(e)?)))
+        self.entries
+            .iter()
+            .filter_map(|e| Some((self.text(&e.key), self.value(e)?)))
     }
 
     /// The number of tensors.
@@ -107,7 +110,10 @@ impl Gguf {
     /// The tensor with this name.
     pub fn tensor(&self, name: &str) -> Option<TensorEntry<'_>> {
         let found = self.by_name.binary_search_by(|&i| {
-            self.tensors.get(i as usize).map_or("", |t| self.text(&t.name)).cmp(name)
+            self.tensors
+                .get(i as usize)
+                .map_or("", |t| self.text(&t.name))
+                .cmp(name)
         });
         self.tensor_entry(self.tensors.get(*self.by_name.get(found.ok()?)? as usize)?)
     }
@@ -123,12 +129,18 @@ impl Gguf {
     }
 
     fn text(&self, range: &Range<usize>) -> &str {
-        self.bytes.get(range.clone()).map(value::text).unwrap_or_default()
+        self.bytes
+            .get(range.clone())
+            .map(value::text)
+            .unwrap_or_default()
     }
 
     fn entry(&self, key: &str) -> Option<&Entry> {
         let found = self.by_key.binary_search_by(|&i| {
-            self.entries.get(i as usize).map_or("", |e| self.text(&e.key)).cmp(key)
+            self.entries
+                .get(i as usize)
+                .map_or("", |e| self.text(&e.key))
+                .cmp(key)
         });
         self.entries.get(*self.by_key.get(found.ok()?)? as usize)
     }
@@ -146,13 +158,19 @@ impl Gguf {
     /// The integer at `key`, of whatever width the file stores it in; `None` if there is no such key, an
     /// error if it is no integer or does not fit `T`.
     pub fn int<T: Int>(&self, key: &str) -> Result<Option<T>, GgufError> {
-        let Some(value) = self.get(key) else { return Ok(None) };
-        let Some(int) = value.as_int() else { return Err(wrong(key, value, T::NAME)) };
-        T::try_from(int).map(Some).map_err(|_| GgufError::OutOfRange {
-            key: key.to_owned(),
-            value: int.to_string(),
-            wanted: T::NAME,
-        })
+        let Some(value) = self.get(key) else {
+            return Ok(None);
+        };
+        let Some(int) = value.as_int() else {
+            return Err(wrong(key, value, T::NAME));
+        };
+        T::try_from(int)
+            .map(Some)
+            .map_err(|_| GgufError::OutOfRange {
+                key: key.to_owned(),
+                value: int.to_string(),
+                wanted: T::NAME,
+            })
     }
 
     /// The integer at `key`, which must be there and fit a u32.
@@ -219,22 +237,41 @@ impl Gguf {
 
     /// The strings of the array at `key`; `None` if there is no such key.
     pub fn strs(&self, key: &str) -> Result<Option<impl Iterator<Item = &str> + Clone>, GgufError> {
-        let Some(a) = self.array(key)? else { return Ok(None) };
-        a.strs().map(Some).ok_or_else(|| wrong(key, Value::Array(a), "array of string"))
+        let Some(a) = self.array(key)? else {
+            return Ok(None);
+        };
+        a.strs()
+            .map(Some)
+            .ok_or_else(|| wrong(key, Value::Array(a), "array of string"))
     }
 
     /// The floats of the array at `key`; `None` if there is no such key.
     pub fn f32s(&self, key: &str) -> Result<Option<impl Iterator<Item = f32> + Clone>, GgufError> {
-        let Some(a) = self.array(key)? else { return Ok(None) };
-        a.f32s().map(Some).ok_or_else(|| wrong(key, Value::Array(a), "array of f32"))
+        let Some(a) = self.array(key)? else {
+            return Ok(None);
+        };
+        a.f32s()
+            .map(Some)
+            .ok_or_else(|| wrong(key, Value::Array(a), "array of f32"))
     }
 
     /// The integers of the array at `key`, all checked to fit `T`; `None` if there is no such key.
-    pub fn ints<T: Int>(&self, key: &str) -> Result<Option<impl Iterator<Item = T> + Clone>, GgufError> {
-        let Some(a) = self.array(key)? else { return Ok(None) };
-        let ints = a.ints().ok_or_else(|| wrong(key, Value::Array(a), "array of integers"))?;
+    pub fn ints<T: Int>(
+        &self,
+        key: &str,
+    ) -> Result<Option<impl Iterator<Item = T> + Clone>, GgufError> {
+        let Some(a) = self.array(key)? else {
+            return Ok(None);
+        };
+        let ints = a
+            .ints()
+            .ok_or_else(|| wrong(key, Value::Array(a), "array of integers"))?;
         if let Some(bad) = ints.clone().find(|&i| T::try_from(i).is_err()) {
-            return Err(GgufError::OutOfRange { key: key.to_owned(), value: bad.to_string(), wanted: T::NAME });
+            return Err(GgufError::OutOfRange {
+                key: key.to_owned(),
+                value: bad.to_string(),
+                wanted: T::NAME,
+            });
         }
         Ok(Some(ints.filter_map(|i| T::try_from(i).ok())))
     }
@@ -242,15 +279,25 @@ impl Gguf {
     /// `n` integers (one for each layer): from an array of that length, or one integer for all; `None` if
     /// there is no such key. Arrays of booleans count as 0 and 1.
     pub fn per_layer<T: Int>(&self, key: &str, n: usize) -> Result<Option<Vec<T>>, GgufError> {
-        let Some(value) = self.get(key) else { return Ok(None) };
+        let Some(value) = self.get(key) else {
+            return Ok(None);
+        };
         let Value::Array(a) = value else {
             return Ok(self.int::<T>(key)?.map(|one| vec![one; n]));
         };
         if a.len() != n {
-            return Err(GgufError::WrongLength { key: key.to_owned(), found: a.len() as u64, wanted: n as u64 });
+            return Err(GgufError::WrongLength {
+                key: key.to_owned(),
+                found: a.len() as u64,
+                wanted: n as u64,
+            });
         }
         if let Some(bools) = a.bools() {
-            return Ok(Some(bools.filter_map(|b| T::try_from(i128::from(b)).ok()).collect()));
+            return Ok(Some(
+                bools
+                    .filter_map(|b| T::try_from(i128::from(b)).ok())
+                    .collect(),
+            ));
         }
         Ok(self.ints(key)?.map(|ints| ints.collect()))
     }
@@ -268,9 +315,16 @@ macro_rules! ints {
 ints!(u8, i8, u16, i16, u32, i32, u64, i64, usize);
 
 fn missing(key: &str, wanted: &'static str) -> GgufError {
-    GgufError::MissingKey { key: key.to_owned(), wanted }
+    GgufError::MissingKey {
+        key: key.to_owned(),
+        wanted,
+    }
 }
 
 fn wrong(key: &str, found: Value<'_>, wanted: &'static str) -> GgufError {
-    GgufError::WrongType { key: key.to_owned(), found: found.describe(), wanted }
+    GgufError::WrongType {
+        key: key.to_owned(),
+        found: found.describe(),
+        wanted,
+    }
 }

@@ -29,7 +29,11 @@ const MIN_ENTRY: u64 = 8 + 1 + 4 + 1;
 const MIN_TENSOR: u64 = 8 + 1 + 4 + 8 + 4 + 8;
 
 fn malformed(field: impl Into<String>, at: usize, problem: Problem) -> GgufError {
-    GgufError::Malformed { field: field.into(), at: at as u64, problem }
+    GgufError::Malformed {
+        field: field.into(),
+        at: at as u64,
+        problem,
+    }
 }
 
 /// A position in the file that only moves forward.
@@ -46,24 +50,36 @@ impl<'a> Cursor<'a> {
     /// The next `need` bytes. `field` is called only for an error.
     fn take(&mut self, need: u64, field: impl FnOnce() -> String) -> Result<&'a [u8]> {
         let have = self.left();
-        let end = usize::try_from(need).ok().and_then(|n| self.at.checked_add(n));
+        let end = usize::try_from(need)
+            .ok()
+            .and_then(|n| self.at.checked_add(n));
         match end.and_then(|end| self.bytes.get(self.at..end)) {
             Some(taken) => {
                 self.at += taken.len();
                 Ok(taken)
             }
-            None => Err(malformed(field(), self.at, Problem::CutShort { need, have })),
+            None => Err(malformed(
+                field(),
+                self.at,
+                Problem::CutShort { need, have },
+            )),
         }
     }
 
     fn u32(&mut self, field: impl FnOnce() -> String) -> Result<u32> {
         // Four bytes were taken, so the conversion cannot fail.
-        Ok(self.take(4, field)?.try_into().map_or(0, u32::from_le_bytes))
+        Ok(self
+            .take(4, field)?
+            .try_into()
+            .map_or(0, u32::from_le_bytes))
     }
 
     fn u64(&mut self, field: impl FnOnce() -> String) -> Result<u64> {
         // Eight bytes were taken, so the conversion cannot fail.
-        Ok(self.take(8, field)?.try_into().map_or(0, u64::from_le_bytes))
+        Ok(self
+            .take(8, field)?
+            .try_into()
+            .map_or(0, u64::from_le_bytes))
     }
 
     /// A length and that many bytes of UTF-8; the range is that of the text.
@@ -73,12 +89,22 @@ impl<'a> Cursor<'a> {
         if let Some(limit) = limit
             && !(1..=limit).contains(&len)
         {
-            return Err(malformed(field(), at, Problem::Length { found: len, limit }));
+            return Err(malformed(
+                field(),
+                at,
+                Problem::Length { found: len, limit },
+            ));
         }
         let start = self.at;
         let text = self.take(len, &field)?;
         if let Err(e) = std::str::from_utf8(text) {
-            return Err(malformed(field(), start, Problem::Utf8 { valid: e.valid_up_to() }));
+            return Err(malformed(
+                field(),
+                start,
+                Problem::Utf8 {
+                    valid: e.valid_up_to(),
+                },
+            ));
         }
         Ok(start..self.at)
     }
@@ -97,7 +123,8 @@ impl<'a> Cursor<'a> {
     fn value_type(&mut self, field: impl Fn() -> String) -> Result<ValueType> {
         let at = self.at;
         let found = self.u32(&field)?;
-        ValueType::from_id(found).ok_or_else(|| malformed(field(), at, Problem::ValueType { found }))
+        ValueType::from_id(found)
+            .ok_or_else(|| malformed(field(), at, Problem::ValueType { found }))
     }
 
     /// Walks past a value of type `kind`, checking it.
@@ -108,13 +135,19 @@ impl<'a> Cursor<'a> {
             }
             ValueType::Bool => {
                 let at = self.at;
-                if let [found @ 2..] = *self.take(1, field)? {
+                if let &[found] = self.take(1, field)?
+                    && found > 1
+                {
                     return Err(malformed(field(), at, Problem::Bool { found }));
                 }
             }
             ValueType::Array => {
                 if depth == 0 {
-                    return Err(malformed(field(), self.at, Problem::Depth { limit: MAX_DEPTH }));
+                    return Err(malformed(
+                        field(),
+                        self.at,
+                        Problem::Depth { limit: MAX_DEPTH },
+                    ));
                 }
                 let element = self.value_type(|| format!("element type of {}", field()))?;
                 let count = self.count(element.min_size(), || format!("length of {}", field()))?;
@@ -125,7 +158,9 @@ impl<'a> Cursor<'a> {
                     }
                     _ => {
                         for i in 0..count {
-                            self.value(element, depth - 1, &|| format!("element {i} of {}", field()))?;
+                            self.value(element, depth - 1, &|| {
+                                format!("element {i} of {}", field())
+                            })?;
                         }
                     }
                 }
@@ -151,7 +186,13 @@ pub(super) fn parse(bytes: &Bytes) -> Result<Gguf> {
         2 | 3 => {}
         // Versions are small numbers: one whose low half is empty was written the other way round.
         found if found != 0 && found & 0xffff == 0 => {
-            return Err(malformed("version", 4, Problem::BigEndian { found: found.swap_bytes() }));
+            return Err(malformed(
+                "version",
+                4,
+                Problem::BigEndian {
+                    found: found.swap_bytes(),
+                },
+            ));
         }
         found => return Err(malformed("version", 4, Problem::Version { found })),
     }
@@ -174,7 +215,10 @@ pub(super) fn parse(bytes: &Bytes) -> Result<Gguf> {
     gguf.alignment = alignment(&gguf)?;
     // The entries took some of the bytes that the count was compared with.
     if n_tensors.saturating_mul(MIN_TENSOR) > c.left() {
-        let problem = Problem::Count { count: n_tensors, have: c.left() };
+        let problem = Problem::Count {
+            count: n_tensors,
+            have: c.left(),
+        };
         return Err(malformed("tensor_count", n_tensors_at, problem));
     }
     let declared = read_tensors(&mut c, n_tensors, gguf.alignment)?;
@@ -193,8 +237,14 @@ fn read_entries(c: &mut Cursor<'_>, count: u64) -> Result<Vec<Entry>> {
         let key = c.string(Some(MAX_KEY), || format!("metadata key {i}"))?;
         let kind = c.value_type(|| format!("type of metadata {}", quoted(bytes, &key)))?;
         let start = c.at;
-        c.value(kind, MAX_DEPTH, &|| format!("value of metadata {}", quoted(bytes, &key)))?;
-        entries.push(Entry { key, kind, value: start..c.at });
+        c.value(kind, MAX_DEPTH, &|| {
+            format!("value of metadata {}", quoted(bytes, &key))
+        })?;
+        entries.push(Entry {
+            key,
+            kind,
+            value: start..c.at,
+        });
     }
     Ok(entries)
 }
@@ -207,12 +257,21 @@ fn quoted(bytes: &[u8], range: &Range<usize>) -> String {
 /// `general.alignment`, or the default.
 fn alignment(gguf: &Gguf) -> Result<u64> {
     const KEY: &str = "general.alignment";
-    let Some(found) = gguf.int::<u64>(KEY)? else { return Ok(DEFAULT_ALIGNMENT) };
+    let Some(found) = gguf.int::<u64>(KEY)? else {
+        return Ok(DEFAULT_ALIGNMENT);
+    };
     if found.is_power_of_two() && found <= MAX_ALIGNMENT {
         return Ok(found);
     }
     let at = gguf.entry(KEY).map_or(0, |e| e.value.start);
-    Err(malformed(KEY, at, Problem::Alignment { found, limit: MAX_ALIGNMENT }))
+    Err(malformed(
+        KEY,
+        at,
+        Problem::Alignment {
+            found,
+            limit: MAX_ALIGNMENT,
+        },
+    ))
 }
 
 /// A tensor as its entry declares it, before its place is compared with the file's end and the others.
@@ -232,7 +291,11 @@ fn read_tensors(c: &mut Cursor<'_>, count: u64, alignment: u64) -> Result<Vec<De
         let at = c.at;
         let n_dims = c.u32(|| field("n_dimensions"))?;
         if !(1..=4).contains(&n_dims) {
-            return Err(malformed(field("n_dimensions"), at, Problem::Dimensions { found: n_dims }));
+            return Err(malformed(
+                field("n_dimensions"),
+                at,
+                Problem::Dimensions { found: n_dims },
+            ));
         }
         let dims_at = c.at;
         let mut dims = [1u64; 4];
@@ -240,40 +303,85 @@ fn read_tensors(c: &mut Cursor<'_>, count: u64, alignment: u64) -> Result<Vec<De
             let at = c.at;
             *dim = c.u64(|| field(&format!("dimension {d}")))?;
             if *dim == 0 {
-                return Err(malformed(field(&format!("dimension {d}")), at, Problem::ZeroDimension));
+                return Err(malformed(
+                    field(&format!("dimension {d}")),
+                    at,
+                    Problem::ZeroDimension,
+                ));
             }
         }
 
         let at = c.at;
         let type_id = c.u32(|| field("type"))?;
         let block = match TensorType::from_ggml_id(type_id) {
-            None => return Err(malformed(field("type"), at, Problem::TensorType { found: type_id })),
+            None => {
+                return Err(malformed(
+                    field("type"),
+                    at,
+                    Problem::TensorType { found: type_id },
+                ));
+            }
             Some(TensorType::Removed(name)) => {
-                return Err(malformed(field("type"), at, Problem::RemovedType { found: type_id, name }));
+                return Err(malformed(
+                    field("type"),
+                    at,
+                    Problem::RemovedType {
+                        found: type_id,
+                        name,
+                    },
+                ));
             }
             // Types that are not removed have a block.
             Some(t) => match t.block() {
                 Some(block) => block,
-                None => return Err(malformed(field("type"), at, Problem::TensorType { found: type_id })),
+                None => {
+                    return Err(malformed(
+                        field("type"),
+                        at,
+                        Problem::TensorType { found: type_id },
+                    ));
+                }
             },
         };
         if dims[0] % block.elements != 0 {
-            let problem = Problem::PartialBlock { found: dims[0], block: block.elements, name: block.name };
+            let problem = Problem::PartialBlock {
+                found: dims[0],
+                block: block.elements,
+                name: block.name,
+            };
             return Err(malformed(field("dimension 0"), dims_at, problem));
         }
         let len = (dims[0] / block.elements)
             .checked_mul(block.bytes)
             .and_then(|row| dims[1..].iter().try_fold(row, |n, &d| n.checked_mul(d)))
             // The number of elements must fit as well: blocks may be smaller than their elements are many.
-            .filter(|_| dims.iter().try_fold(1u64, |n, &d| n.checked_mul(d)).is_some())
+            .filter(|_| {
+                dims.iter()
+                    .try_fold(1u64, |n, &d| n.checked_mul(d))
+                    .is_some()
+            })
             .ok_or_else(|| malformed(field("size"), dims_at, Problem::Overflow))?;
 
         let offset_at = c.at;
         let offset = c.u64(|| field("offset"))?;
         if offset % alignment != 0 {
-            return Err(malformed(field("offset"), offset_at, Problem::Misaligned { found: offset, alignment }));
+            return Err(malformed(
+                field("offset"),
+                offset_at,
+                Problem::Misaligned {
+                    found: offset,
+                    alignment,
+                },
+            ));
         }
-        let info = TensorInfo { name, n_dims, dims, type_id, offset, data: 0..len };
+        let info = TensorInfo {
+            name,
+            n_dims,
+            dims,
+            type_id,
+            offset,
+            data: 0..len,
+        };
         tensors.push(Declared { info, offset_at });
     }
     Ok(tensors)
@@ -291,8 +399,19 @@ fn place(bytes: &[u8], declared: Vec<Declared>, data_start: u64) -> Result<Vec<T
             // Checked for `p` below: its end is inside the file.
             && d.info.offset < p.info.offset + p.info.data.end
         {
-            let other = bytes.get(p.info.name.clone()).map(super::value::text).unwrap_or_default().to_owned();
-            return Err(malformed(field(), d.offset_at, Problem::Overlap { offset: d.info.offset, other }));
+            let other = bytes
+                .get(p.info.name.clone())
+                .map(super::value::text)
+                .unwrap_or_default()
+                .to_owned();
+            return Err(malformed(
+                field(),
+                d.offset_at,
+                Problem::Overlap {
+                    offset: d.info.offset,
+                    other,
+                },
+            ));
         }
         let span = data_start
             .checked_add(d.info.offset)
@@ -301,20 +420,42 @@ fn place(bytes: &[u8], declared: Vec<Declared>, data_start: u64) -> Result<Vec<T
             return Err(malformed(field(), d.offset_at, Problem::Overflow));
         };
         if end > file_len {
-            return Err(malformed(field(), d.offset_at, Problem::BeyondEnd { start, end, len: file_len }));
+            return Err(malformed(
+                field(),
+                d.offset_at,
+                Problem::BeyondEnd {
+                    start,
+                    end,
+                    len: file_len,
+                },
+            ));
         }
         before = Some(d);
     }
     let absolute = |d: Declared| {
         let start = data_start + d.info.offset; // inside the file, as checked above
-        TensorInfo { data: start..start + d.info.data.end, ..d.info }
+        TensorInfo {
+            data: start..start + d.info.data.end,
+            ..d.info
+        }
     };
     Ok(declared.into_iter().map(absolute).collect())
 }
 
 /// The items' indices in the order of their names; a name that occurs twice is an error.
-fn sorted<T>(items: &[T], bytes: &[u8], name: impl Fn(&T) -> &Range<usize>, what: &str) -> Result<Vec<u32>> {
-    let range = |i: u32| items.get(i as usize).map(&name).cloned().unwrap_or_default();
+fn sorted<T>(
+    items: &[T],
+    bytes: &[u8],
+    name: impl Fn(&T) -> &Range<usize>,
+    what: &str,
+) -> Result<Vec<u32>> {
+    let range = |i: u32| {
+        items
+            .get(i as usize)
+            .map(&name)
+            .cloned()
+            .unwrap_or_default()
+    };
     let text = |i: u32| bytes.get(range(i)).unwrap_or(&[]);
     // An entry takes 14 bytes or more, so 2^32 of them would be a header of 60 GB.
     let mut order: Vec<u32> = (0..u32::try_from(items.len()).unwrap_or(u32::MAX)).collect();
@@ -325,7 +466,11 @@ fn sorted<T>(items: &[T], bytes: &[u8], name: impl Fn(&T) -> &Range<usize>, what
         {
             let field = format!("{what} {}", quoted(bytes, &range(b)));
             let first = range(a).start as u64;
-            return Err(malformed(field, range(b).start, Problem::Duplicate { first }));
+            return Err(malformed(
+                field,
+                range(b).start,
+                Problem::Duplicate { first },
+            ));
         }
     }
     Ok(order)

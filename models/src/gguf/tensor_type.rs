@@ -33,7 +33,13 @@ impl TensorType {
         if let Some(format) = Format::from_ggml_id(id) {
             return Some(TensorType::Run(format));
         }
-        let known = |name, elements, bytes| Some(TensorType::Known(BlockSize { name, elements, bytes }));
+        let known = |name, elements, bytes| {
+            Some(TensorType::Known(BlockSize {
+                name,
+                elements,
+                bytes,
+            }))
+        };
         match id {
             9 => known("Q8_1", 32, 36),
             15 => known("Q8_K", 256, 292),

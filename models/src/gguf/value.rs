@@ -39,7 +39,9 @@ impl ValueType {
     /// All value types, by number.
     pub const ALL: [ValueType; 13] = {
         use ValueType::*;
-        [U8, I8, U16, I16, U32, I32, F32, Bool, Str, Array, U64, I64, F64]
+        [
+            U8, I8, U16, I16, U32, I32, F32, Bool, Str, Array, U64, I64, F64,
+        ]
     };
 
     /// The type with this number.
@@ -202,7 +204,11 @@ pub struct Array<'a> {
 impl<'a> Array<'a> {
     /// A view of `bytes`, which must hold `len` elements (the parser walked them).
     pub(crate) fn new(element: ValueType, len: u64, bytes: &'a [u8]) -> Array<'a> {
-        Array { element, len, bytes }
+        Array {
+            element,
+            len,
+            bytes,
+        }
     }
 
     /// The type of the elements.
@@ -223,7 +229,11 @@ impl<'a> Array<'a> {
 
     /// The elements, in order. Strings take a walk: there is no random access.
     pub fn iter(&self) -> Elements<'a> {
-        Elements { element: self.element, left: self.len(), bytes: self.bytes }
+        Elements {
+            element: self.element,
+            left: self.len(),
+            bytes: self.bytes,
+        }
     }
 
     /// The elements as strings; `None` if they are not.
@@ -342,5 +352,8 @@ fn read_array(bytes: &[u8], depth: u32) -> Option<(Value<'_>, usize)> {
             at
         }
     };
-    Some((Value::Array(Array::new(element, len, body.get(..size)?)), size.checked_add(12)?))
+    Some((
+        Value::Array(Array::new(element, len, body.get(..size)?)),
+        size.checked_add(12)?,
+    ))
 }
