@@ -11,12 +11,14 @@ mod reader;
 pub mod split;
 mod tensor_type;
 mod value;
+pub mod writer;
 
 use std::ops::Range;
 
 pub use error::{GgufError, Problem};
 pub use tensor_type::{BlockSize, TensorType};
 pub use value::{Array, Elements, Value, ValueType};
+pub use writer::{GgufData, GgufWriter, Owned, WriteError};
 
 use crate::mapping::Bytes;
 
