@@ -3,6 +3,7 @@
 mod dispatch;
 pub mod isa;
 pub mod math;
+pub mod pool;
 pub mod rope;
 pub mod rowwise;
 
