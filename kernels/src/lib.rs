@@ -1,5 +1,11 @@
 //! Numbers in, numbers out: block formats, kernels, and the program that runs them.
 
+pub mod act;
+pub mod error;
+pub mod format;
 pub mod isa;
 
+pub use act::{ActFormat, ActRow};
+pub use error::ShapeError;
+pub use format::Format;
 pub use isa::{Isa, IsaError};
