@@ -124,9 +124,12 @@ impl Owned {
 
     /// The first element, at any depth, that is not of its array's type.
     fn stranger(&self) -> Option<(ValueType, ValueType)> {
-        let Owned::Array(element, values) = self else { return None };
+        let Owned::Array(element, values) = self else {
+            return None;
+        };
         let bad = values.iter().find(|v| v.value_type() != *element);
-        bad.map(|v| (*element, v.value_type())).or_else(|| values.iter().find_map(Owned::stranger))
+        bad.map(|v| (*element, v.value_type()))
+            .or_else(|| values.iter().find_map(Owned::stranger))
     }
 
     fn depth(&self) -> u32 {
@@ -213,16 +216,34 @@ impl GgufWriter {
         } else {
             return Ok(());
         };
-        Err(WriteError::Name { what, found: name.to_owned(), problem })
+        Err(WriteError::Name {
+            what,
+            found: name.to_owned(),
+            problem,
+        })
     }
 
     /// Adds a metadata entry. `general.alignment` (a u32) also sets the alignment of the tensors.
-    pub fn metadata(&mut self, key: &str, value: impl Into<Owned>) -> Result<&mut Self, WriteError> {
+    pub fn metadata(
+        &mut self,
+        key: &str,
+        value: impl Into<Owned>,
+    ) -> Result<&mut Self, WriteError> {
         let value = value.into();
         if let Some((first, other)) = value.stranger() {
-            return Err(WriteError::Mixed { key: key.to_owned(), first: first.name(), other: other.name() });
+            return Err(WriteError::Mixed {
+                key: key.to_owned(),
+                first: first.name(),
+                other: other.name(),
+            });
         }
-        let refuse = |problem| Err(WriteError::Name { what: "key", found: key.to_owned(), problem });
+        let refuse = |problem| {
+            Err(WriteError::Name {
+                what: "key",
+                found: key.to_owned(),
+                problem,
+            })
+        };
         if value.depth() > MAX_DEPTH {
             return refuse("nests arrays deeper than readers allow");
         }
@@ -255,11 +276,23 @@ impl GgufWriter {
         }
         let overflow = || shape("it is too large");
         let cols = usize::try_from(cols).map_err(|_| overflow())?;
-        let row = format.row_bytes(cols).ok_or_else(|| shape("rows are not whole blocks"))? as u64;
-        let bytes = rest.iter().try_fold(row, |n, &d| n.checked_mul(d)).ok_or_else(overflow)?;
-        dims.iter().try_fold(1u64, |n, &d| n.checked_mul(d)).ok_or_else(overflow)?;
+        let row = format
+            .row_bytes(cols)
+            .ok_or_else(|| shape("rows are not whole blocks"))? as u64;
+        let bytes = rest
+            .iter()
+            .try_fold(row, |n, &d| n.checked_mul(d))
+            .ok_or_else(overflow)?;
+        dims.iter()
+            .try_fold(1u64, |n, &d| n.checked_mul(d))
+            .ok_or_else(overflow)?;
         self.name("tensor", name, MAX_NAME)?;
-        self.tensors.push(Declared { name: name.to_owned(), format, dims: dims.to_vec(), bytes });
+        self.tensors.push(Declared {
+            name: name.to_owned(),
+            format,
+            dims: dims.to_vec(),
+            bytes,
+        });
         Ok(bytes)
     }
 
@@ -283,7 +316,9 @@ impl GgufWriter {
             t.dims.iter().for_each(|d| header.extend(d.to_le_bytes()));
             header.extend(t.format.ggml_id().to_le_bytes());
             header.extend(offset.to_le_bytes());
-            let next = offset.checked_add(t.bytes).and_then(|n| n.checked_next_multiple_of(alignment));
+            let next = offset
+                .checked_add(t.bytes)
+                .and_then(|n| n.checked_next_multiple_of(alignment));
             offset = next.ok_or_else(|| WriteError::Shape {
                 name: t.name.clone(),
                 dims: t.dims.clone(),
@@ -293,7 +328,12 @@ impl GgufWriter {
         }
         header.resize(header.len().next_multiple_of(alignment as usize), 0); // at most 65536
         out.write_all(&header)?;
-        Ok(GgufData { out, tensors: self.tensors.into_iter(), alignment, written: header.len() as u64 })
+        Ok(GgufData {
+            out,
+            tensors: self.tensors.into_iter(),
+            alignment,
+            written: header.len() as u64,
+        })
     }
 }
 
@@ -321,11 +361,19 @@ impl<W: Write> GgufData<W> {
     ) -> Result<(), WriteError> {
         let next = self.tensors.next();
         let (name, wanted) = next.map_or((String::new(), 0), |t| (t.name, t.bytes));
-        let mut counted = Counted { out: &mut self.out, wanted, found: 0 };
+        let mut counted = Counted {
+            out: &mut self.out,
+            wanted,
+            found: 0,
+        };
         let filled = fill(&mut counted);
         let found = counted.found;
         if found != wanted {
-            return Err(WriteError::Data { name, found, wanted });
+            return Err(WriteError::Data {
+                name,
+                found,
+                wanted,
+            });
         }
         filled?;
         let pad = wanted.next_multiple_of(self.alignment) - wanted;
@@ -337,7 +385,11 @@ impl<W: Write> GgufData<W> {
     /// Flushes; an error if tensors were declared and not written. Returns the writer and the file's length.
     pub fn finish(mut self) -> Result<(W, u64), WriteError> {
         if let Some(t) = self.tensors.next() {
-            return Err(WriteError::Data { name: t.name, found: 0, wanted: t.bytes });
+            return Err(WriteError::Data {
+                name: t.name,
+                found: 0,
+                wanted: t.bytes,
+            });
         }
         self.out.flush()?;
         Ok((self.out, self.written))
@@ -355,7 +407,9 @@ impl<W: Write> Write for Counted<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.found + bytes.len() as u64 > self.wanted {
             self.found += bytes.len() as u64;
-            return Err(io::Error::other("more bytes than the tensor was declared to have"));
+            return Err(io::Error::other(
+                "more bytes than the tensor was declared to have",
+            ));
         }
         let n = self.out.write(bytes)?;
         self.found += n as u64;
