@@ -1,9 +1,16 @@
 //! Numbers in, numbers out: block formats, kernels, and the program that runs them.
 
+pub mod act;
 mod dispatch;
+pub mod error;
+pub mod format;
 pub mod isa;
 pub mod math;
+pub mod pool;
 pub mod rope;
 pub mod rowwise;
 
+pub use act::{ActFormat, ActRow};
+pub use error::ShapeError;
+pub use format::Format;
 pub use isa::{Isa, IsaError};

@@ -1,4 +1,9 @@
 //! What a model is: files, tokenizers, templates, and architectures that turn into a `Plan`.
 
-pub mod tokenizer;
+pub mod error;
+pub mod files;
+pub mod gguf;
+pub mod mapping;
 pub mod template;
+pub mod tokenizer;
+pub mod weights;

@@ -6,12 +6,29 @@ use std::time::SystemTime;
 use minijinja::{Error, ErrorKind};
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September",
-    "October", "November", "December",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
 ];
 /// From the day of 1970-01-01 on.
-const DAYS: [&str; 7] =
-    ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
+const DAYS: [&str; 7] = [
+    "Thursday",
+    "Friday",
+    "Saturday",
+    "Sunday",
+    "Monday",
+    "Tuesday",
+    "Wednesday",
+];
 
 /// `now` in UTC, written as `format` says (the fields of `strftime` that dates and times need).
 pub(super) fn format(now: SystemTime, format: &str) -> Result<String, Error> {
@@ -24,7 +41,10 @@ pub(super) fn format(now: SystemTime, format: &str) -> Result<String, Error> {
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     let hour12 = (hour + 11) % 12 + 1;
     let month_name = MONTHS.get(month as usize - 1).copied().unwrap_or_default();
-    let day_name = DAYS.get(days.rem_euclid(7) as usize).copied().unwrap_or_default();
+    let day_name = DAYS
+        .get(days.rem_euclid(7) as usize)
+        .copied()
+        .unwrap_or_default();
     let short = |name: &'static str| name.get(..3).unwrap_or(name);
     let day_of_year = days - days_before(year) + 1;
 
@@ -41,7 +61,11 @@ pub(super) fn format(now: SystemTime, format: &str) -> Result<String, Error> {
             field = chars.next();
         }
         let number = |value: i64, width: usize| {
-            if unpadded { value.to_string() } else { format!("{value:0width$}") }
+            if unpadded {
+                value.to_string()
+            } else {
+                format!("{value:0width$}")
+            }
         };
         out.push_str(&match field {
             Some('Y') => year.to_string(),
@@ -103,13 +127,23 @@ mod tests {
     use super::*;
 
     fn at(seconds: u64, fields: &str) -> String {
-        format(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds), fields).unwrap()
+        format(
+            SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
+            fields,
+        )
+        .unwrap()
     }
 
     #[test]
     fn known_instants_are_written_as_strftime_writes_them() {
-        assert_eq!(at(0, "%Y-%m-%d %H:%M:%S %A %j"), "1970-01-01 00:00:00 Thursday 001");
-        assert_eq!(at(1_709_210_096, "%d %b %Y, %-I %p, %a %j"), "29 Feb 2024, 12 PM, Thu 060");
+        assert_eq!(
+            at(0, "%Y-%m-%d %H:%M:%S %A %j"),
+            "1970-01-01 00:00:00 Thursday 001"
+        );
+        assert_eq!(
+            at(1_709_210_096, "%d %b %Y, %-I %p, %a %j"),
+            "29 Feb 2024, 12 PM, Thu 060"
+        );
         assert_eq!(at(4_102_444_799, "%F %T %y"), "2099-12-31 23:59:59 99");
     }
 
@@ -119,7 +153,9 @@ mod tests {
         for day in 0..146_097 {
             let (year, month, date) = civil(day);
             let follows = (year, month, date) == (before.0, before.1, before.2 + 1)
-                || (date == 1 && month == before.1 % 12 + 1 && year == before.0 + i64::from(month == 1));
+                || (date == 1
+                    && month == before.1 % 12 + 1
+                    && year == before.0 + i64::from(month == 1));
             assert!(follows, "{day}");
             if (month, date) == (1, 1) {
                 assert_eq!(days_before(year), day);

@@ -40,10 +40,14 @@ pub(super) fn tojson(
     };
     let separators: Option<Value> = kwargs.get("separators")?;
     let (item_separator, key_separator) = match separators.filter(|pair| !pair.is_none()) {
-        Some(pair) => {
-            (pair.get_item_by_index(0)?.to_string(), pair.get_item_by_index(1)?.to_string())
-        }
-        None => ((if indent.is_some() { "," } else { ", " }).to_owned(), ": ".to_owned()),
+        Some(pair) => (
+            pair.get_item_by_index(0)?.to_string(),
+            pair.get_item_by_index(1)?.to_string(),
+        ),
+        None => (
+            (if indent.is_some() { "," } else { ", " }).to_owned(),
+            ": ".to_owned(),
+        ),
     };
     let shade = state.lookup(SHADE_KEY);
     let mut writer = Writer {
@@ -73,7 +77,9 @@ impl Writer<'_> {
         self.state.consume_fuel(1)?;
         match value.kind() {
             ValueKind::None => self.out.push_str("null"),
-            ValueKind::Bool => self.out.push_str(if value.is_true() { "true" } else { "false" }),
+            ValueKind::Bool => self
+                .out
+                .push_str(if value.is_true() { "true" } else { "false" }),
             ValueKind::Number => self.out.push_str(&value.to_string()),
             ValueKind::String => self.string(value.as_str().unwrap_or_default())?,
             ValueKind::Seq | ValueKind::Iterable => {
@@ -149,7 +155,11 @@ impl Writer<'_> {
                 '\0'..='\u{1f}' => format!("\\u{:04x}", meaning as u32),
                 _ if self.ensure_ascii && !meaning.is_ascii() => {
                     let mut units = [0; 2];
-                    meaning.encode_utf16(&mut units).iter().map(|u| format!("\\u{u:04x}")).collect()
+                    meaning
+                        .encode_utf16(&mut units)
+                        .iter()
+                        .map(|u| format!("\\u{u:04x}"))
+                        .collect()
                 }
                 _ => {
                     self.out.push(c);

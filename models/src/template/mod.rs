@@ -15,7 +15,7 @@ use minijinja::{Environment, Error, ErrorKind, State, Value, syntax::SyntaxConfi
 use thiserror::Error as ThisError;
 
 use crate::tokenizer::Span;
-use shade::{Shade, SHADE_KEY};
+use shade::{SHADE_KEY, Shade};
 
 /// Longest template, in bytes. The longest of the models known in 2026 has under 40 KB.
 const MAX_SOURCE_BYTES: usize = 1 << 20;
@@ -35,7 +35,9 @@ pub enum TemplateError {
         limit: usize,
     },
     /// The template is not Jinja that hob understands.
-    #[error("the chat template is malformed in line {line}: {why}; give another template, or run the model raw")]
+    #[error(
+        "the chat template is malformed in line {line}: {why}; give another template, or run the model raw"
+    )]
     Syntax {
         /// The template's line, from 1.
         line: usize,
@@ -59,7 +61,9 @@ pub enum TemplateError {
         message: String,
     },
     /// The template worked longer or made more text than its bounds allow.
-    #[error("the chat template used up its bounds in line {line} (it loops or grows without end); give another template")]
+    #[error(
+        "the chat template used up its bounds in line {line} (it loops or grows without end); give another template"
+    )]
     OutOfFuel {
         /// The template's line, from 1.
         line: usize,
@@ -80,7 +84,11 @@ pub struct Message {
 impl Message {
     /// A message without further fields.
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
-        Self { role: role.into(), content: content.into(), extra: BTreeMap::new() }
+        Self {
+            role: role.into(),
+            content: content.into(),
+            extra: BTreeMap::new(),
+        }
     }
 }
 
@@ -110,7 +118,10 @@ impl ChatTemplate {
     /// If the template is malformed.
     pub fn new(source: &str, bos_text: &str, eos_text: &str) -> Result<Self, TemplateError> {
         if source.len() > MAX_SOURCE_BYTES {
-            return Err(TemplateError::TooLong { found: source.len(), limit: MAX_SOURCE_BYTES });
+            return Err(TemplateError::TooLong {
+                found: source.len(),
+                limit: MAX_SOURCE_BYTES,
+            });
         }
         let source = without_generation_tags(source);
         let template = Self {
@@ -120,10 +131,14 @@ impl ChatTemplate {
             eos_text: eos_text.to_owned(),
             now: None,
         };
-        let parsed = environment(None, BASE_FUEL).template_from_str(&template.source).map(|_| ());
+        let parsed = environment(None, BASE_FUEL)
+            .template_from_str(&template.source)
+            .map(|_| ());
         parsed.map_err(|error| TemplateError::Syntax {
             line: error.line().unwrap_or(0),
-            why: error.detail().map_or_else(|| error.kind().to_string(), str::to_owned),
+            why: error
+                .detail()
+                .map_or_else(|| error.kind().to_string(), str::to_owned),
         })?;
         Ok(template)
     }
@@ -154,15 +169,23 @@ impl ChatTemplate {
             for message in messages {
                 see(&message.role);
                 see(&message.content);
-                message.extra.iter().for_each(|(key, value)| shade::see_json(key, value, see));
+                message
+                    .extra
+                    .iter()
+                    .for_each(|(key, value)| shade::see_json(key, value, see));
             }
-            extra.iter().for_each(|(key, value)| shade::see_json(key, value, see));
+            extra
+                .iter()
+                .for_each(|(key, value)| shade::see_json(key, value, see));
         });
         let messages: Vec<Value> = messages
             .iter()
             .map(|message| {
-                let exempt =
-                    if message.role == "assistant" { self.searched.as_slice() } else { &[] };
+                let exempt = if message.role == "assistant" {
+                    self.searched.as_slice()
+                } else {
+                    &[]
+                };
                 let content = shade.whole(&message.content, exempt);
                 let mut fields = vec![
                     ("role".to_owned(), Value::from(shade.markup(&message.role))),
@@ -170,7 +193,9 @@ impl ChatTemplate {
                 ];
                 for (key, value) in &message.extra {
                     let value = match value {
-                        serde_json::Value::String(text) if key.contains("reasoning") || key == "thinking" => {
+                        serde_json::Value::String(text)
+                            if key.contains("reasoning") || key == "thinking" =>
+                        {
                             Value::from(shade.whole(text, exempt))
                         }
                         value => shade.json(value),
@@ -187,7 +212,10 @@ impl ChatTemplate {
             context.insert(key.clone(), shade.json(value));
         }
         context.insert("messages".to_owned(), Value::from(messages));
-        context.insert("add_generation_prompt".to_owned(), Value::from(add_generation_prompt));
+        context.insert(
+            "add_generation_prompt".to_owned(),
+            Value::from(add_generation_prompt),
+        );
         context.insert("bos_token".to_owned(), Value::from(self.bos_text.as_str()));
         context.insert("eos_token".to_owned(), Value::from(self.eos_text.as_str()));
 
@@ -197,7 +225,9 @@ impl ChatTemplate {
         let rendered = environment(self.now, fuel)
             .template_from_str(&self.source)
             .and_then(|template| template.render(Value::from_iter(context)));
-        let Some(shade) = shade.downcast_object_ref::<Shade>() else { return Ok(Vec::new()) };
+        let Some(shade) = shade.downcast_object_ref::<Shade>() else {
+            return Ok(Vec::new());
+        };
         match rendered {
             Ok(text) => Ok(shade.spans(&text)),
             Err(error) => Err(explain(&error, shade)),
@@ -215,7 +245,10 @@ fn explain(error: &Error, shade: &Shade) -> TemplateError {
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
         if let Some(Raised(message)) = cause.downcast_ref() {
-            return TemplateError::Refused { line, message: shade.censor(message) };
+            return TemplateError::Refused {
+                line,
+                message: shade.censor(message),
+            };
         }
         source = cause.source();
     }
@@ -233,7 +266,11 @@ fn explain(error: &Error, shade: &Shade) -> TemplateError {
 fn environment(now: Option<SystemTime>, fuel: u64) -> Environment<'static> {
     let mut environment = Environment::new();
     // Only custom delimiters can make this fail.
-    if let Ok(syntax) = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build() {
+    if let Ok(syntax) = SyntaxConfig::builder()
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .build()
+    {
         environment.set_syntax(syntax);
     }
     environment.set_debug(false);
@@ -242,15 +279,18 @@ fn environment(now: Option<SystemTime>, fuel: u64) -> Environment<'static> {
     environment.set_formatter(|out, state, value| match value.kind() {
         // As Python prints them.
         minijinja::value::ValueKind::None => out.write_str("None").map_err(Error::from),
-        minijinja::value::ValueKind::Bool => {
-            out.write_str(if value.is_true() { "True" } else { "False" }).map_err(Error::from)
-        }
+        minijinja::value::ValueKind::Bool => out
+            .write_str(if value.is_true() { "True" } else { "False" })
+            .map_err(Error::from),
         _ => minijinja::escape_formatter(out, state, value),
     });
     environment.add_filter("tojson", json::tojson);
-    environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
-        Err(Error::new(ErrorKind::InvalidOperation, "exception").with_source(Raised(message)))
-    });
+    environment.add_function(
+        "raise_exception",
+        |message: String| -> Result<Value, Error> {
+            Err(Error::new(ErrorKind::InvalidOperation, "exception").with_source(Raised(message)))
+        },
+    );
     environment.add_function("strftime_now", move |state: &State, format: String| {
         state.consume_fuel(format.len() as u64)?;
         clock::format(now.unwrap_or_else(SystemTime::now), &format)
@@ -263,12 +303,18 @@ fn without_generation_tags(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
     while let Some(start) = rest.find("{%") {
-        let Some(end) = rest.get(start..).and_then(|tag| tag.find("%}")).map(|end| start + end)
+        let Some(end) = rest
+            .get(start..)
+            .and_then(|tag| tag.find("%}"))
+            .map(|end| start + end)
         else {
             break;
         };
         let tag = rest.get(start..end).unwrap_or_default();
-        let name = tag.trim_start_matches(['{', '%', '-', '+']).trim_end_matches(['-', '+']).trim();
+        let name = tag
+            .trim_start_matches(['{', '%', '-', '+'])
+            .trim_end_matches(['-', '+'])
+            .trim();
         out.push_str(rest.get(..start).unwrap_or_default());
         match name {
             "generation" => out.push_str(&tag.replacen("generation", "if true", 1)),
@@ -284,8 +330,15 @@ fn without_generation_tags(source: &str) -> String {
 /// The string literals that a template looks for (`'</think>' in content`, `.split('</think>')`).
 /// Those with a `|` are left out: they are a model's control tokens, never a marker of thoughts.
 fn searched_literals(source: &str) -> Vec<String> {
-    const CALLS: [&str; 7] =
-        ["split(", "startswith(", "endswith(", "find(", "partition(", "strip(", "replace("];
+    const CALLS: [&str; 7] = [
+        "split(",
+        "startswith(",
+        "endswith(",
+        "find(",
+        "partition(",
+        "strip(",
+        "replace(",
+    ];
     let mut found = Vec::new();
     for quote in ['\'', '"'] {
         let mut parts = source.split(quote).peekable();

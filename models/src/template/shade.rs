@@ -97,7 +97,9 @@ impl Shade {
         let mut out = String::with_capacity(4 * text.len());
         let mut rest = text;
         while let Some(c) = rest.chars().next() {
-            let marker = exempt.iter().filter(|marker| rest.starts_with(marker.as_str()));
+            let marker = exempt
+                .iter()
+                .filter(|marker| rest.starts_with(marker.as_str()));
             if let Some(marker) = marker.max_by_key(|marker| marker.len()) {
                 out.push_str(marker);
                 rest = rest.get(marker.len()..).unwrap_or_default();
@@ -112,7 +114,13 @@ impl Shade {
     /// Shades only what control tokens are written with: for text that templates compare.
     pub(super) fn markup(&mut self, text: &str) -> String {
         text.chars()
-            .map(|c| if MARKUP.contains(&c) || is_private(c) { self.of(c) } else { c })
+            .map(|c| {
+                if MARKUP.contains(&c) || is_private(c) {
+                    self.of(c)
+                } else {
+                    c
+                }
+            })
             .collect()
     }
 
@@ -122,9 +130,10 @@ impl Shade {
         match value {
             Json::String(text) => Value::from(self.markup(text)),
             Json::Array(items) => items.iter().map(|item| self.json(item)).collect(),
-            Json::Object(fields) => {
-                fields.iter().map(|(key, value)| (self.markup(key), self.json(value))).collect()
-            }
+            Json::Object(fields) => fields
+                .iter()
+                .map(|(key, value)| (self.markup(key), self.json(value)))
+                .collect(),
             Json::Null => Value::from(()),
             Json::Bool(flag) => Value::from(*flag),
             Json::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {
@@ -142,7 +151,10 @@ impl Shade {
             let (meaning, shaded) = self.meaning(c);
             match spans.last_mut() {
                 Some(last) if last.trusted != shaded => last.text.push(meaning),
-                _ => spans.push(Span { text: String::from(meaning), trusted: !shaded }),
+                _ => spans.push(Span {
+                    text: String::from(meaning),
+                    trusted: !shaded,
+                }),
             }
         }
         // White space between two words of a message is the message's.
@@ -183,7 +195,9 @@ pub(super) fn see_json(key: &str, value: &serde_json::Value, see: &mut dyn FnMut
         serde_json::Value::String(text) => see(text),
         serde_json::Value::Array(items) => items.iter().for_each(|item| see_json("", item, see)),
         serde_json::Value::Object(fields) => {
-            fields.iter().for_each(|(key, value)| see_json(key, value, see));
+            fields
+                .iter()
+                .for_each(|(key, value)| see_json(key, value, see));
         }
         _ => {}
     }

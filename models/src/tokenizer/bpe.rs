@@ -38,7 +38,10 @@ pub(super) struct BpeBuilder {
 impl BpeBuilder {
     /// Room for `n_rules`.
     pub(super) fn with_capacity(n_rules: usize) -> Self {
-        Self { rules: Vec::with_capacity(n_rules), joined: Vec::new() }
+        Self {
+            rules: Vec::with_capacity(n_rules),
+            joined: Vec::new(),
+        }
     }
 
     /// Adds the rule of rank `index`, whose two halves `write` appends to a buffer, returning the
@@ -56,8 +59,10 @@ impl BpeBuilder {
         let bad = |why| TokenizerError::BadMerge { index, why };
         self.joined.clear();
         let middle = write(&mut self.joined).ok_or(bad("it is not two pieces"))?;
-        let (left, right) =
-            self.joined.split_at_checked(middle).ok_or(bad("it is not two pieces"))?;
+        let (left, right) = self
+            .joined
+            .split_at_checked(middle)
+            .ok_or(bad("it is not two pieces"))?;
         if left.is_empty() || right.is_empty() {
             return Err(bad("one of its pieces is empty"));
         }
@@ -93,7 +98,14 @@ impl BpeBuilder {
             *start = sum;
         }
         let mut next = starts.clone();
-        let mut rules = vec![Rule { right: NO_TOKEN, rank: 0, id: NO_TOKEN }; self.rules.len()];
+        let mut rules = vec![
+            Rule {
+                right: NO_TOKEN,
+                rank: 0,
+                id: NO_TOKEN
+            };
+            self.rules.len()
+        ];
         for &(left, rule) in &self.rules {
             if let Some(at) = next.get_mut(left as usize) {
                 if let Some(slot) = rules.get_mut(*at as usize) {
@@ -114,7 +126,13 @@ impl BpeBuilder {
         for (byte, token) in (0u8..=255).zip(&mut byte_tokens) {
             *token = vocab.plain_id(&[byte]).unwrap_or(NO_TOKEN);
         }
-        Bpe { starts, rules, byte_tokens, unk, whole_words }
+        Bpe {
+            starts,
+            rules,
+            byte_tokens,
+            unk,
+            whole_words,
+        }
     }
 }
 
@@ -136,11 +154,19 @@ impl Bpe {
         }
         merger.clear();
         for &byte in word {
-            let token = self.byte_tokens.get(byte as usize).copied().unwrap_or(NO_TOKEN);
+            let token = self
+                .byte_tokens
+                .get(byte as usize)
+                .copied()
+                .unwrap_or(NO_TOKEN);
             merger.push(token, 1);
         }
         for symbol in merger.merge(word, self) {
-            let id = if symbol.id == NO_TOKEN { self.unk } else { Some(symbol.id) };
+            let id = if symbol.id == NO_TOKEN {
+                self.unk
+            } else {
+                Some(symbol.id)
+            };
             let offset = offset + symbol.start as usize;
             out.push(id.ok_or(TokenizerError::Unrepresentable { offset })?);
         }
@@ -155,6 +181,9 @@ impl Pairs for Bpe {
         let rules = self.rules.get(start..end)?;
         let at = rules.partition_point(|rule| rule.right < right.id);
         let rule = rules.get(at).filter(|rule| rule.right == right.id)?;
-        Some(Joined { rank: rule.rank, id: rule.id })
+        Some(Joined {
+            rank: rule.rank,
+            id: rule.id,
+        })
     }
 }

@@ -1,7 +1,7 @@
 //! From tokens to text, one token at a time: a stream that never hands out half of a UTF-8
 //! character. Ids go in, text comes out as soon as it is certain.
 
-use super::{Tokenizer, TokenKind};
+use super::{TokenKind, Tokenizer};
 
 /// How a [`DecodeStream`] writes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -26,7 +26,12 @@ pub struct DecodeStream<'t> {
 impl<'t> DecodeStream<'t> {
     pub(super) fn new(tokenizer: &'t Tokenizer, options: DecodeOptions) -> Self {
         let skip_space = options.text_start && tokenizer.add_space_prefix();
-        Self { tokenizer, options, partial: Vec::new(), skip_space }
+        Self {
+            tokenizer,
+            options,
+            partial: Vec::new(),
+            skip_space,
+        }
     }
 
     /// Adds a token, and returns the text that is complete with it: whole characters only. Bytes

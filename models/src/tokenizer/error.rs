@@ -4,12 +4,20 @@
 
 use thiserror::Error;
 
+use crate::{error::Text, gguf::GgufError};
+
 /// Why a tokenizer could not be built, or a text not be encoded.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum TokenizerError {
+    /// The file's metadata lacks a key or has another type there.
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
     /// `tokenizer.ggml.model` names a kind of tokenizer that hob does not have.
-    #[error("tokenizer model {name:?} is not supported (supported: {supported}); convert the model with one of these, or use another file")]
+    #[error(
+        "tokenizer model {:?} is not supported (supported: {supported}); convert the model with one of these, or use another file",
+        Text::str(name)
+    )]
     UnknownModel {
         /// The name found.
         name: String,
@@ -17,7 +25,10 @@ pub enum TokenizerError {
         supported: &'static str,
     },
     /// `tokenizer.ggml.pre` names a pre-tokenizer that hob does not have.
-    #[error("pre-tokenizer {name:?} is not supported (supported: {supported}); text would be split wrongly with any other, so the model is refused")]
+    #[error(
+        "pre-tokenizer {:?} is not supported (supported: {supported}); with any other text would be split wrongly, so the model is refused",
+        Text::str(name)
+    )]
     UnknownPre {
         /// The name found.
         name: String,
@@ -25,7 +36,9 @@ pub enum TokenizerError {
         supported: String,
     },
     /// A BPE vocabulary without `tokenizer.ggml.pre`.
-    #[error("the BPE vocabulary names no pre-tokenizer (tokenizer.ggml.pre is missing: the file is from before May 2024); convert the model again, or name the pre-tokenizer yourself")]
+    #[error(
+        "the BPE vocabulary names no pre-tokenizer (tokenizer.ggml.pre is missing: the file is from before May 2024); convert the model again, or name the pre-tokenizer yourself"
+    )]
     MissingPre,
     /// No tokens at all.
     #[error("the vocabulary is empty (tokenizer.ggml.tokens has no entry); the file is damaged")]
@@ -67,7 +80,9 @@ pub enum TokenizerError {
         found: i32,
     },
     /// A special token's id is not in the vocabulary.
-    #[error("{name} is token {id}, but the vocabulary has {vocab_size} tokens; the file is damaged")]
+    #[error(
+        "{name} is token {id}, but the vocabulary has {vocab_size} tokens; the file is damaged"
+    )]
     SpecialOutOfRange {
         /// The metadata key's last part, such as `bos_token_id`.
         name: &'static str,
@@ -101,7 +116,9 @@ pub enum TokenizerError {
         why: String,
     },
     /// The text holds a character for which the vocabulary has no token.
-    #[error("the vocabulary has no token for the character at byte {offset} of a piece of the text, and no unknown token; the text cannot be represented")]
+    #[error(
+        "the vocabulary has no token for the character at byte {offset} of a piece of the text, and no unknown token; the text cannot be represented"
+    )]
     Unrepresentable {
         /// Where, in bytes from the start of the piece between special tokens.
         offset: usize,

@@ -70,25 +70,41 @@ impl Merger {
             last.next = index;
         }
         let prev = index.checked_sub(1).unwrap_or(NO_SYMBOL);
-        self.symbols.push(Symbol { id, start, len, prev, next: NO_SYMBOL });
+        self.symbols.push(Symbol {
+            id,
+            start,
+            len,
+            prev,
+            next: NO_SYMBOL,
+        });
     }
 
     /// Joins what can be joined, and returns the symbols that are left, in order.
-    pub(super) fn merge(&mut self, word: &[u8], pairs: &impl Pairs) -> impl Iterator<Item = Symbol> {
+    pub(super) fn merge(
+        &mut self,
+        word: &[u8],
+        pairs: &impl Pairs,
+    ) -> impl Iterator<Item = Symbol> {
         for left in 1..self.symbols.len() as u32 {
             self.propose(word, pairs, left - 1, left);
         }
         while let Some(Reverse(best)) = self.queue.pop() {
-            let (Some(&left), Some(&right)) =
-                (self.symbols.get(best.left as usize), self.symbols.get(best.right as usize))
-            else {
+            let (Some(&left), Some(&right)) = (
+                self.symbols.get(best.left as usize),
+                self.symbols.get(best.right as usize),
+            ) else {
                 continue; // cannot be: symbols are never removed
             };
             if left.len == 0 || right.len == 0 || left.len + right.len != best.len {
                 continue; // one of them has been joined to another since
             }
             if let Some(symbol) = self.symbols.get_mut(best.left as usize) {
-                *symbol = Symbol { id: best.id, len: best.len, next: right.next, ..left };
+                *symbol = Symbol {
+                    id: best.id,
+                    len: best.len,
+                    next: right.next,
+                    ..left
+                };
             }
             if let Some(symbol) = self.symbols.get_mut(best.right as usize) {
                 symbol.len = 0;
@@ -103,13 +119,20 @@ impl Merger {
     }
 
     fn propose(&mut self, word: &[u8], pairs: &impl Pairs, left: u32, right: u32) {
-        let (Some(a), Some(b)) =
-            (self.symbols.get(left as usize), self.symbols.get(right as usize))
-        else {
+        let (Some(a), Some(b)) = (
+            self.symbols.get(left as usize),
+            self.symbols.get(right as usize),
+        ) else {
             return; // no neighbour on that side
         };
         if let Some(Joined { rank, id }) = pairs.joined(word, a, b) {
-            self.queue.push(Reverse(Candidate { rank, left, right, id, len: a.len + b.len }));
+            self.queue.push(Reverse(Candidate {
+                rank,
+                left,
+                right,
+                id,
+                len: a.len + b.len,
+            }));
         }
     }
 }

@@ -23,6 +23,7 @@ pub use error::TokenizerError;
 pub use source::TokenizerSource;
 pub use vocab::TokenKind;
 
+use crate::gguf::Gguf;
 use bpe::{Bpe, BpeBuilder};
 use merge::{Merger, NO_TOKEN};
 use special::{Segment, Specials};
@@ -105,9 +106,11 @@ impl Tokenizer {
             // Converters write -1 for "none".
             None | Some(u32::MAX) => Ok(None),
             Some(id) if (id as usize) < vocab.len() => Ok(Some(id)),
-            Some(id) => {
-                Err(TokenizerError::SpecialOutOfRange { name, id, vocab_size: vocab.len() })
-            }
+            Some(id) => Err(TokenizerError::SpecialOutOfRange {
+                name,
+                id,
+                vocab_size: vocab.len(),
+            }),
         };
         let bos = special("bos_token_id", source.bos_id)?;
         let eos = special("eos_token_id", source.eos_id)?;
@@ -118,7 +121,12 @@ impl Tokenizer {
 
         let mut add_bos_default = is_spm;
         let model = if is_spm {
-            Model::Spm(Spm::new(&vocab, source.scores, spm_byte_tokens(source, &vocab), unk)?)
+            Model::Spm(Spm::new(
+                &vocab,
+                &source.scores,
+                spm_byte_tokens(source, &vocab),
+                unk,
+            )?)
         } else {
             let splitter = Splitter::new(source.pre.ok_or(TokenizerError::MissingPre)?)?;
             add_bos_default = splitter.add_bos;
@@ -143,7 +151,13 @@ impl Tokenizer {
             Some(given) => Ok(given),
             None => Ok(default && id.is_some()),
         };
-        let add_bos = flag("add_bos_token", source.add_bos, add_bos_default, "bos_token_id", bos)?;
+        let add_bos = flag(
+            "add_bos_token",
+            source.add_bos,
+            add_bos_default,
+            "bos_token_id",
+            bos,
+        )?;
         let add_eos = flag("add_eos_token", source.add_eos, false, "eos_token_id", eos)?;
         Ok(Self {
             specials: Specials::new(&vocab)?,
@@ -160,6 +174,14 @@ impl Tokenizer {
         })
     }
 
+    /// Builds the tokenizer of a GGUF file.
+    ///
+    /// # Errors
+    /// As for [`Self::new`], and if metadata is missing or of the wrong type.
+    pub fn from_gguf(gguf: &Gguf) -> Result<Self, TokenizerError> {
+        Self::new(&TokenizerSource::from_gguf(gguf)?)
+    }
+
     /// The tokens of a text.
     ///
     /// # Errors
@@ -170,7 +192,11 @@ impl Tokenizer {
             ids.extend(self.bos);
         }
         let whole = 0..text.len();
-        let trusted = if options.parse_special { std::slice::from_ref(&whole) } else { &[] };
+        let trusted = if options.parse_special {
+            std::slice::from_ref(&whole)
+        } else {
+            &[]
+        };
         self.encode_trusting(text, trusted, &mut ids)?;
         if options.special && self.add_eos {
             ids.extend(self.eos);
@@ -208,7 +234,10 @@ impl Tokenizer {
         ids: &mut Vec<u32>,
     ) -> Result<(), TokenizerError> {
         if text.len() > MAX_TEXT {
-            return Err(TokenizerError::TextTooLong { found: text.len(), limit: MAX_TEXT });
+            return Err(TokenizerError::TextTooLong {
+                found: text.len(),
+                limit: MAX_TEXT,
+            });
         }
         let mut merger = Merger::default();
         let mut after_special = true;
@@ -237,7 +266,11 @@ impl Tokenizer {
     ) -> Result<(), TokenizerError> {
         match &self.model {
             Model::Bpe { splitter, bpe } => {
-                let text = if splitter.nfc { to_nfc(text) } else { Cow::Borrowed(text) };
+                let text = if splitter.nfc {
+                    to_nfc(text)
+                } else {
+                    Cow::Borrowed(text)
+                };
                 let mut words = Vec::new();
                 splitter.split(&text, &mut words);
                 for word in words {
@@ -262,7 +295,10 @@ impl Tokenizer {
     /// The text of tokens that start a text, without control tokens; bytes that are not UTF-8
     /// become U+FFFD.
     pub fn decode(&self, ids: &[u32]) -> String {
-        let options = DecodeOptions { show_control: false, text_start: true };
+        let options = DecodeOptions {
+            show_control: false,
+            text_start: true,
+        };
         let mut stream = self.decode_stream(options);
         let mut text = String::new();
         for &id in ids {
@@ -291,7 +327,9 @@ impl Tokenizer {
     /// The token with exactly this text, control tokens included.
     pub fn token_id(&self, text: &str) -> Option<u32> {
         let piece = text.as_bytes();
-        self.vocab.reserved_id(piece).or_else(|| self.vocab.plain_id(piece))
+        self.vocab
+            .reserved_id(piece)
+            .or_else(|| self.vocab.plain_id(piece))
     }
 
     /// The number of tokens. A model may have more logits than that: rows of padding.
@@ -374,7 +412,11 @@ fn read_vocab(source: &TokenizerSource<'_>, is_spm: bool) -> Result<Vocab, Token
     }
     if n_tokens >= NO_TOKEN as usize {
         let limit = NO_TOKEN as usize - 1;
-        return Err(TokenizerError::TooLarge { what: "the vocabulary", found: n_tokens, limit });
+        return Err(TokenizerError::TooLarge {
+            what: "the vocabulary",
+            found: n_tokens,
+            limit,
+        });
     }
     if !source.token_types.is_empty() && source.token_types.len() != n_tokens {
         return Err(TokenizerError::LengthMismatch {
@@ -423,7 +465,9 @@ fn append_spm(text: &str, out: &mut Vec<u8>) {
 /// The byte that a byte token such as `<0x0A>` stands for.
 fn byte_value(text: &str) -> Option<u8> {
     let hex = text.strip_prefix("<0x")?.strip_suffix('>')?;
-    (hex.len() == 2 && !hex.starts_with('+')).then(|| u8::from_str_radix(hex, 16).ok()).flatten()
+    (hex.len() == 2 && !hex.starts_with('+'))
+        .then(|| u8::from_str_radix(hex, 16).ok())
+        .flatten()
 }
 
 /// For each byte its byte token, or [`NO_TOKEN`].
@@ -431,7 +475,10 @@ fn spm_byte_tokens(source: &TokenizerSource<'_>, vocab: &Vocab) -> [u32; 256] {
     let mut tokens = [NO_TOKEN; 256];
     for (id, kind) in vocab.kinds() {
         if kind == TokenKind::Byte
-            && let Some(byte) = source.tokens.get(id as usize).and_then(|text| byte_value(text))
+            && let Some(byte) = source
+                .tokens
+                .get(id as usize)
+                .and_then(|text| byte_value(text))
             && let Some(slot) = tokens.get_mut(byte as usize)
         {
             *slot = id;

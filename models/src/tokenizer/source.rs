@@ -1,6 +1,8 @@
 //! A vocabulary as a file declares it, before anything is believed: borrowed strings and numbers,
 //! named as in GGUF's `tokenizer.ggml.*` metadata. [`super::Tokenizer::new`] checks them.
 
+use crate::gguf::{Gguf, GgufError};
+
 /// What a tokenizer is built from. `..Default::default()` leaves out what a file does not say.
 #[derive(Debug, Clone, Default)]
 pub struct TokenizerSource<'a> {
@@ -11,9 +13,9 @@ pub struct TokenizerSource<'a> {
     /// `tokenizer.ggml.tokens`: each token's text; its index is its id.
     pub tokens: Vec<&'a str>,
     /// `tokenizer.ggml.scores`: one for each token; required for `"llama"`.
-    pub scores: &'a [f32],
+    pub scores: Vec<f32>,
     /// `tokenizer.ggml.token_type`: one for each token, or none at all (then all are normal).
-    pub token_types: &'a [i32],
+    pub token_types: Vec<i32>,
     /// `tokenizer.ggml.merges`: two pieces with a space between, by rank; for `"gpt2"`.
     pub merges: Vec<&'a str>,
     /// `tokenizer.ggml.bos_token_id`: begins a text.
@@ -34,4 +36,45 @@ pub struct TokenizerSource<'a> {
     pub add_eos: Option<bool>,
     /// `tokenizer.ggml.add_space_prefix`; by default `true` for `"llama"`.
     pub add_space_prefix: Option<bool>,
+}
+
+impl<'a> TokenizerSource<'a> {
+    /// What a GGUF file declares.
+    ///
+    /// # Errors
+    /// If a key is missing that is needed, or has another type than it should.
+    pub fn from_gguf(gguf: &'a Gguf) -> Result<Self, GgufError> {
+        let token = |name| gguf.int(&format!("tokenizer.ggml.{name}_token_id"));
+        let optional = |name| match gguf.get(&format!("tokenizer.ggml.{name}_token_id")) {
+            // Converters write -1, as signed or unsigned, for "none".
+            Some(value) if value.as_int() == Some(-1) => Ok(None),
+            _ => token(name),
+        };
+        let flag = |name| gguf.bool_(&format!("tokenizer.ggml.{name}"));
+        let list = |name: &'static str| {
+            let strings = gguf.strs(name)?;
+            Ok(strings.map_or_else(Vec::new, Iterator::collect))
+        };
+        Ok(Self {
+            model: gguf.str_("tokenizer.ggml.model")?,
+            pre: gguf.string("tokenizer.ggml.pre")?,
+            tokens: list("tokenizer.ggml.tokens")?,
+            scores: gguf
+                .f32s("tokenizer.ggml.scores")?
+                .map_or_else(Vec::new, Iterator::collect),
+            token_types: gguf
+                .ints("tokenizer.ggml.token_type")?
+                .map_or_else(Vec::new, Iterator::collect),
+            merges: list("tokenizer.ggml.merges")?,
+            bos_id: optional("bos")?,
+            eos_id: optional("eos")?,
+            eot_id: optional("eot")?,
+            eom_id: optional("eom")?,
+            unk_id: optional("unknown")?,
+            pad_id: optional("padding")?,
+            add_bos: flag("add_bos_token")?,
+            add_eos: flag("add_eos_token")?,
+            add_space_prefix: flag("add_space_prefix")?,
+        })
+    }
 }

@@ -6,7 +6,10 @@ use std::{collections::BTreeSet, ops::Range};
 
 use aho_corasick::{AhoCorasick, Input, MatchKind};
 
-use super::{TokenizerError, vocab::{TokenKind, Vocab}};
+use super::{
+    TokenizerError,
+    vocab::{TokenKind, Vocab},
+};
 
 /// Texts that end a generation wherever they are a token (llama.cpp, `llama-vocab.cpp`).
 const END_TEXTS: &[&str] = &[
@@ -36,8 +39,22 @@ const END_CONTROLS: &[&str] = &["</s>", "<eos>"];
 
 /// Names between angle brackets that steer a model although some vocabularies call them text.
 const CONTROL_NAMES: &[&str] = &[
-    "s", "bos", "eos", "pad", "unk", "mask", "think", "answer", "image", "audio", "video", "system",
-    "user", "assistant", "tool", "tools",
+    "s",
+    "bos",
+    "eos",
+    "pad",
+    "unk",
+    "mask",
+    "think",
+    "answer",
+    "image",
+    "audio",
+    "video",
+    "system",
+    "user",
+    "assistant",
+    "tool",
+    "tools",
 ];
 
 /// Whether a text ends a generation wherever it is a token, even one marked as normal text.
@@ -51,12 +68,20 @@ pub(super) fn looks_like_control(text: &str) -> bool {
     if always_ends(text) {
         return true;
     }
-    if let Some(inner) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+    if let Some(inner) = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'))
+    {
         return !inner.is_empty()
-            && inner.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || "_/ ".contains(c))
+            && inner
+                .chars()
+                .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || "_/ ".contains(c))
             && inner.chars().any(|c| c.is_ascii_uppercase());
     }
-    let Some(inner) = text.strip_prefix('<').and_then(|text| text.strip_suffix('>')) else {
+    let Some(inner) = text
+        .strip_prefix('<')
+        .and_then(|text| text.strip_suffix('>'))
+    else {
         return false;
     };
     let bar = ['|', '\u{ff5c}'];
@@ -65,7 +90,10 @@ pub(super) fn looks_like_control(text: &str) -> bool {
     }
     let name = inner.strip_prefix('/').unwrap_or(inner);
     CONTROL_NAMES.contains(&name)
-        || (name.contains(['_', '-']) && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c)))
+        || (name.contains(['_', '-'])
+            && name
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "_-".contains(c)))
 }
 
 /// A piece of a text.
@@ -102,8 +130,14 @@ impl Specials {
     pub(super) fn new(vocab: &Vocab) -> Result<Self, TokenizerError> {
         use TokenKind::{Control, Unknown, UserDefined};
         let with_kind = |wanted: &[TokenKind]| {
-            let ids = vocab.kinds().filter(|(_, kind)| wanted.contains(kind)).map(|(id, _)| id);
-            Matcher::new(vocab, ids.filter(|&id| !vocab.piece(id).is_empty()).collect())
+            let ids = vocab
+                .kinds()
+                .filter(|(_, kind)| wanted.contains(kind))
+                .map(|(id, _)| id);
+            Matcher::new(
+                vocab,
+                ids.filter(|&id| !vocab.piece(id).is_empty()).collect(),
+            )
         };
         Ok(Self {
             all: with_kind(&[Control, Unknown, UserDefined])?,
@@ -161,7 +195,11 @@ fn find(matcher: &Option<Matcher>, text: &str, range: Range<usize>) -> Option<Fo
     }
     let found = matcher.automaton.find(Input::new(text).range(range))?;
     let id = *matcher.ids.get(found.pattern().as_usize())?;
-    Some(Found { start: found.start(), end: found.end(), id })
+    Some(Found {
+        start: found.start(),
+        end: found.end(),
+        id,
+    })
 }
 
 impl Matcher {
@@ -184,13 +222,18 @@ impl Matcher {
 pub(super) fn end_tokens(vocab: &Vocab, named: impl IntoIterator<Item = u32>) -> BTreeSet<u32> {
     let mut ends: BTreeSet<u32> = named.into_iter().collect();
     let id_of = |text: &str| vocab.reserved_id(text.as_bytes());
-    ends.extend(END_TEXTS.iter().chain(END_CONTROLS).filter_map(|text| id_of(text)));
+    ends.extend(
+        END_TEXTS
+            .iter()
+            .chain(END_CONTROLS)
+            .filter_map(|text| id_of(text)),
+    );
     // In the Harmony format (gpt-oss) and Solar Open's, <|end|> ends a message, not the turn.
     let has = |text: &str| id_of(text).is_some();
-    if (has("<|return|>") && has("<|call|>")) || (has("<|calls|>") && has("<|flush|>")) {
-        if let Some(end) = id_of("<|end|>") {
-            ends.remove(&end);
-        }
+    let ends_messages =
+        (has("<|return|>") && has("<|call|>")) || (has("<|calls|>") && has("<|flush|>"));
+    if let Some(end) = id_of("<|end|>").filter(|_| ends_messages) {
+        ends.remove(&end);
     }
     ends
 }

@@ -44,22 +44,53 @@ struct Pre {
     nfc: bool,
 }
 
-const PLAIN: Pre = Pre { names: &[], stages: &[], whole_words: false, add_bos: false, nfc: false };
+const PLAIN: Pre = Pre {
+    names: &[],
+    stages: &[],
+    whole_words: false,
+    add_bos: false,
+    nfc: false,
+};
 
 /// All pre-tokenizers that hob has; those of the reference that are missing are refused by name.
 static PRES: &[Pre] = &[
     Pre {
-        names: &["gpt-2", "phi-2", "mpt", "olmo", "jais", "trillion", "granite-docling"],
+        names: &[
+            "gpt-2",
+            "phi-2",
+            "mpt",
+            "olmo",
+            "jais",
+            "trillion",
+            "granite-docling",
+        ],
         stages: &[WithSpaces(GPT2)],
         ..PLAIN
     },
     Pre {
-        names: &["smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"],
+        names: &[
+            "smollm",
+            "starcoder",
+            "refact",
+            "command-r",
+            "codeshell",
+            "exaone",
+            "minerva-7b",
+        ],
         stages: &[Only(r"\p{N}"), WithSpaces(GPT2)],
         ..PLAIN
     },
     Pre {
-        names: &["llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"],
+        names: &[
+            "llama-bpe",
+            "llama3",
+            "llama-v3",
+            "falcon3",
+            "falcon-h1",
+            "pixtral",
+            "midm-2.0",
+            "lfm2",
+        ],
         stages: &[WithSpaces(LLAMA3)],
         whole_words: true,
         add_bos: true,
@@ -71,7 +102,12 @@ static PRES: &[Pre] = &[
         nfc: true,
         ..PLAIN
     },
-    Pre { names: &["qwen35"], stages: &[WithSpaces(QWEN35)], nfc: true, ..PLAIN },
+    Pre {
+        names: &["qwen35"],
+        stages: &[WithSpaces(QWEN35)],
+        nfc: true,
+        ..PLAIN
+    },
 ];
 
 /// Cuts text into words.
@@ -91,10 +127,16 @@ struct Compiled {
 impl Splitter {
     /// The pre-tokenizer with this name.
     pub(super) fn new(name: &str) -> Result<Self, TokenizerError> {
-        let pre = PRES.iter().find(|pre| pre.names.contains(&name)).ok_or_else(|| {
-            let known: Vec<_> = PRES.iter().flat_map(|pre| pre.names).copied().collect();
-            TokenizerError::UnknownPre { name: name.to_owned(), supported: known.join(", ") }
-        })?;
+        let pre = PRES
+            .iter()
+            .find(|pre| pre.names.contains(&name))
+            .ok_or_else(|| {
+                let known: Vec<_> = PRES.iter().flat_map(|pre| pre.names).copied().collect();
+                TokenizerError::UnknownPre {
+                    name: name.to_owned(),
+                    supported: known.join(", "),
+                }
+            })?;
         let stages = pre.stages.iter().map(|stage| {
             let (regex, spaces) = match stage {
                 WithSpaces(pattern) => (Regex::new_many(&[pattern, r"\s+"]), true),
@@ -144,7 +186,9 @@ impl Compiled {
                 .regex
                 .search(&input.clone().anchored(Anchored::Yes))
                 .or_else(|| self.regex.search(&input));
-            let Some(found) = found.filter(|found| !found.is_empty()) else { break };
+            let Some(found) = found.filter(|found| !found.is_empty()) else {
+                break;
+            };
             let mut end = found.end();
             if self.spaces && found.pattern().as_usize() == 1 && end < piece.len() {
                 let matched = piece.get(found.range()).unwrap_or_default();
@@ -180,7 +224,10 @@ mod tests {
         assert_eq!(words("gpt-2", "a   b"), ["a", "  ", " b"]);
         assert_eq!(words("gpt-2", "a \n\tb  "), ["a", " \n", "\t", "b", "  "]);
         assert_eq!(words("llama-bpe", "a \n\n  b"), ["a", " \n\n", " ", " b"]);
-        assert_eq!(words("llama-bpe", "a\tb \u{3000}c"), ["a", "\tb", " ", "\u{3000}c"]);
+        assert_eq!(
+            words("llama-bpe", "a\tb \u{3000}c"),
+            ["a", "\tb", " ", "\u{3000}c"]
+        );
     }
 
     #[test]
@@ -193,10 +240,14 @@ mod tests {
 
     #[test]
     fn every_word_list_covers_its_text() {
-        let text = "We've  got\r\n\r\n \u{85}3½ l\u{e9}mons, 日本語 \u{1f999}\u{200d}x __ 'Ll\u{17f}  ";
+        let text =
+            "We've  got\r\n\r\n \u{85}3½ l\u{e9}mons, 日本語 \u{1f999}\u{200d}x __ 'Ll\u{17f}  ";
         for pre in PRES.iter().flat_map(|pre| pre.names) {
             assert_eq!(words(pre, text).concat(), text, "{pre}");
-            assert!(words(pre, text).iter().all(|word| !word.is_empty()), "{pre}");
+            assert!(
+                words(pre, text).iter().all(|word| !word.is_empty()),
+                "{pre}"
+            );
             assert!(words(pre, "").is_empty());
         }
     }

@@ -37,9 +37,17 @@ impl Spm {
         }
         let joins_words = vocab.kinds().any(|(id, kind)| {
             kind == TokenKind::Normal
-                && vocab.piece(id).windows(2).any(|two| matches!(two, [a, b' '] if *a != b' '))
+                && vocab
+                    .piece(id)
+                    .windows(2)
+                    .any(|two| matches!(two, [a, b' '] if *a != b' '))
         });
-        Ok(Self { ranks: scores.iter().map(|&s| rank(s)).collect(), byte_tokens, unk, joins_words })
+        Ok(Self {
+            ranks: scores.iter().map(|&s| rank(s)).collect(),
+            byte_tokens,
+            unk,
+            joins_words,
+        })
     }
 
     /// Appends the tokens of `text`, in which spaces stand for `▁`.
@@ -64,7 +72,13 @@ impl Spm {
                 start = end;
             }
         }
-        self.encode_word(vocab, text.get(start..).unwrap_or_default(), start, merger, out)
+        self.encode_word(
+            vocab,
+            text.get(start..).unwrap_or_default(),
+            start,
+            merger,
+            out,
+        )
     }
 
     fn encode_word(
@@ -79,7 +93,10 @@ impl Spm {
         let mut buffer = [0; 4];
         for c in word.chars() {
             let piece = c.encode_utf8(&mut buffer).as_bytes();
-            merger.push(vocab.plain_id(piece).unwrap_or(NO_TOKEN), piece.len() as u32);
+            merger.push(
+                vocab.plain_id(piece).unwrap_or(NO_TOKEN),
+                piece.len() as u32,
+            );
         }
         let pairs = SpmPairs { spm: self, vocab };
         let word = word.as_bytes();
@@ -89,9 +106,14 @@ impl Spm {
                 continue;
             }
             let start = symbol.start as usize;
-            let bytes = word.get(start..start + symbol.len as usize).unwrap_or_default();
+            let bytes = word
+                .get(start..start + symbol.len as usize)
+                .unwrap_or_default();
             let tokens = bytes.iter().map(|&b| {
-                self.byte_tokens.get(b as usize).copied().filter(|&token| token != NO_TOKEN)
+                self.byte_tokens
+                    .get(b as usize)
+                    .copied()
+                    .filter(|&token| token != NO_TOKEN)
             });
             if tokens.clone().all(|token| token.is_some()) {
                 out.extend(tokens.flatten());
@@ -114,7 +136,10 @@ impl Pairs for SpmPairs<'_> {
         let start = left.start as usize;
         let end = start + left.len as usize + right.len as usize;
         let id = self.vocab.plain_id(word.get(start..end)?)?;
-        Some(Joined { rank: *self.spm.ranks.get(id as usize)?, id })
+        Some(Joined {
+            rank: *self.spm.ranks.get(id as usize)?,
+            id,
+        })
     }
 }
 
@@ -126,7 +151,11 @@ fn rank(score: f32) -> u32 {
     }
     let bits = (score + 0.0).to_bits(); // + 0.0: minus zero equals zero
     // IEEE 754 numbers order as sign-magnitude integers.
-    let ascending = if bits >> 31 == 1 { !bits } else { bits | 1 << 31 };
+    let ascending = if bits >> 31 == 1 {
+        !bits
+    } else {
+        bits | 1 << 31
+    };
     !ascending
 }
 
@@ -136,7 +165,17 @@ mod tests {
 
     #[test]
     fn ranks_order_as_scores_do() {
-        let descending = [f32::INFINITY, 1e9, 1.0, 1e-40, 0.0, -1e-40, -1.0, -1e9, f32::NEG_INFINITY];
+        let descending = [
+            f32::INFINITY,
+            1e9,
+            1.0,
+            1e-40,
+            0.0,
+            -1e-40,
+            -1.0,
+            -1e9,
+            f32::NEG_INFINITY,
+        ];
         for two in descending.windows(2) {
             assert!(rank(two[0]) < rank(two[1]), "{two:?}");
         }

@@ -93,7 +93,14 @@ impl Vocab {
         self.ends.push(end);
         self.kinds.push(kind);
 
-        let Self { bytes, ends, plain, reserved, hasher, .. } = self;
+        let Self {
+            bytes,
+            ends,
+            plain,
+            reserved,
+            hasher,
+            ..
+        } = self;
         let table = if kind.is_plain() { plain } else { reserved };
         let piece = bytes.get(start..).unwrap_or_default();
         if piece.is_empty() {
@@ -135,7 +142,9 @@ impl Vocab {
     }
 
     fn find(&self, table: &HashTable<u32>, piece: &[u8]) -> Option<u32> {
-        table.find(self.hasher.hash_one(piece), |&id| self.piece(id) == piece).copied()
+        table
+            .find(self.hasher.hash_one(piece), |&id| self.piece(id) == piece)
+            .copied()
     }
 
     /// All ids with their kinds, ascending.
@@ -147,6 +156,9 @@ impl Vocab {
 fn piece_of<'a>(bytes: &'a [u8], ends: &[u32], id: u32) -> &'a [u8] {
     let id = id as usize;
     let Some(&end) = ends.get(id) else { return &[] };
-    let start = id.checked_sub(1).and_then(|before| ends.get(before)).map_or(0, |&end| end);
+    let start = id
+        .checked_sub(1)
+        .and_then(|before| ends.get(before))
+        .map_or(0, |&end| end);
     bytes.get(start as usize..end as usize).unwrap_or_default()
 }

@@ -1,0 +1,393 @@
+//! Activations as the linear kernels read them: floats, or 8-bit integers with scales and sums.
+//!
+//! In: a row of f32. Out: one row of a 64-byte aligned byte buffer, every part of which starts at a
+//! multiple of 64 ([`ActLayout`]):
+//!
+//! | format    | parts                                                  |
+//! |-----------|--------------------------------------------------------|
+//! | `F32`     | K f32                                                  |
+//! | `Q8x32`   | q: K i8, d: K/32 f32, sums: K/32 i32 (of each 32 q)    |
+//! | `Q8x256`  | q: K i8, d: K/256 f32, sums: K/16 i32 (of each 16 q)   |
+//!
+//! The buffer is native-endian: it lives in memory only. Every instruction set gives the same bits.
+
+use crate::error::{ShapeError, check_len};
+use crate::isa::Isa;
+
+/// The alignment of activation rows and of the parts in them, in bytes.
+pub const ACT_ALIGN: usize = 64;
+
+/// How a row of activations is stored; each weight format reads one of these
+/// ([`Format::activation`](crate::format::Format::activation)).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum ActFormat {
+    /// Unchanged.
+    F32,
+    /// 8 bits with an f32 scale per 32, for weights in blocks of 32.
+    Q8x32,
+    /// 8 bits with an f32 scale per 256, for weights in blocks of 256.
+    Q8x256,
+}
+
+/// Where the parts of a row start, in bytes from its start, all multiples of [`ACT_ALIGN`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ActLayout {
+    /// The quants (or the floats).
+    pub q: usize,
+    /// The scales.
+    pub d: usize,
+    /// The sums of the quants.
+    pub sums: usize,
+    /// The size of the row.
+    pub bytes: usize,
+}
+
+impl ActFormat {
+    /// Elements that share a scale: 1, 32 or 256. A row holds whole blocks.
+    pub const fn block(self) -> usize {
+        match self {
+            ActFormat::F32 => 1,
+            ActFormat::Q8x32 => 32,
+            ActFormat::Q8x256 => 256,
+        }
+    }
+
+    /// Elements that share a sum (`F32` has none).
+    pub const fn sum_block(self) -> usize {
+        match self {
+            ActFormat::F32 => 1,
+            ActFormat::Q8x32 => 32,
+            ActFormat::Q8x256 => 16,
+        }
+    }
+
+    /// Where the parts of a row of `k` elements are. Sizes past `usize` saturate: no buffer is
+    /// that long.
+    pub const fn layout(self, k: usize) -> ActLayout {
+        const fn end(start: usize, bytes: usize) -> usize {
+            match start
+                .saturating_add(bytes)
+                .checked_next_multiple_of(ACT_ALIGN)
+            {
+                Some(end) => end,
+                None => usize::MAX,
+            }
+        }
+        if let ActFormat::F32 = self {
+            let bytes = end(0, k.saturating_mul(4));
+            return ActLayout {
+                q: 0,
+                d: bytes,
+                sums: bytes,
+                bytes,
+            };
+        }
+        let d = end(0, k);
+        let sums = end(d, (k / self.block()).saturating_mul(4));
+        ActLayout {
+            q: 0,
+            d,
+            sums,
+            bytes: end(sums, (k / self.sum_block()).saturating_mul(4)),
+        }
+    }
+
+    /// Bytes of a row of `k` elements, a multiple of [`ACT_ALIGN`].
+    pub const fn row_bytes(self, k: usize) -> usize {
+        self.layout(k).bytes
+    }
+
+    fn check_k(self, k: usize) -> Result<(), ShapeError> {
+        if k.is_multiple_of(self.block()) {
+            Ok(())
+        } else {
+            Err(ShapeError::Activations { format: self, k })
+        }
+    }
+}
+
+/// One row of activations, as views into a buffer.
+#[derive(Clone, Copy, Debug)]
+pub enum ActRow<'a> {
+    /// `[k]` floats.
+    Floats(&'a [f32]),
+    /// Quantized; `x[i]` is about `d[i / block] * q[i]`.
+    Q8 {
+        /// [`ActFormat::Q8x32`] or [`ActFormat::Q8x256`].
+        format: ActFormat,
+        /// `[k]` quants, -127..=127.
+        q: &'a [i8],
+        /// `[k / block]` scales.
+        d: &'a [f32],
+        /// `[k / sum_block]` sums of quants.
+        sums: &'a [i32],
+    },
+}
+
+impl<'a> ActRow<'a> {
+    /// Views a row of `k` elements that [`quantize_row`] wrote. Any bytes are a valid row.
+    ///
+    /// # Errors
+    /// `k` is not whole blocks, `bytes` is not [`ActFormat::row_bytes`] long, or is not aligned to
+    /// [`ACT_ALIGN`].
+    pub fn new(format: ActFormat, k: usize, bytes: &'a [u8]) -> Result<ActRow<'a>, ShapeError> {
+        format.check_k(k)?;
+        let at = format.layout(k);
+        check_len("the activation row (bytes)", at.bytes, bytes.len())?;
+        check_aligned(bytes.as_ptr())?;
+        if format == ActFormat::F32 {
+            return Ok(ActRow::Floats(view(bytes, at.q, k)));
+        }
+        Ok(ActRow::Q8 {
+            format,
+            q: view(bytes, at.q, k),
+            d: view(bytes, at.d, k / format.block()),
+            sums: view(bytes, at.sums, k / format.sum_block()),
+        })
+    }
+
+    /// The format of the row.
+    pub const fn format(&self) -> ActFormat {
+        match self {
+            ActRow::Floats(_) => ActFormat::F32,
+            ActRow::Q8 { format, .. } => *format,
+        }
+    }
+
+    /// Elements in the row.
+    pub const fn len(&self) -> usize {
+        match self {
+            ActRow::Floats(x) => x.len(),
+            ActRow::Q8 { q, .. } => q.len(),
+        }
+    }
+
+    /// Whether the row has no elements.
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What the row stands for, as floats: `d * q`.
+    ///
+    /// # Errors
+    /// `out` is not `[len]` long.
+    pub fn dequantize(&self, out: &mut [f32]) -> Result<(), ShapeError> {
+        check_len("the floats out", self.len(), out.len())?;
+        match self {
+            ActRow::Floats(x) => out.copy_from_slice(x),
+            ActRow::Q8 { format, q, d, .. } => {
+                let n = format.block();
+                for ((out, q), d) in out.chunks_exact_mut(n).zip(q.chunks_exact(n)).zip(*d) {
+                    for (o, q) in out.iter_mut().zip(q) {
+                        *o = d * f32::from(*q);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_aligned(start: *const u8) -> Result<(), ShapeError> {
+    if start.addr().is_multiple_of(ACT_ALIGN) {
+        Ok(())
+    } else {
+        Err(ShapeError::Misaligned {
+            what: "the activation row",
+            align: ACT_ALIGN,
+        })
+    }
+}
+
+/// A type that any bytes are a value of, and that any value is bytes of.
+///
+/// # Safety
+/// Implemented for numbers without padding, of alignment up to [`ACT_ALIGN`], only.
+unsafe trait Plain: Copy {}
+// SAFETY: a number without padding or invalid bit patterns.
+unsafe impl Plain for i8 {}
+// SAFETY: as above.
+unsafe impl Plain for i32 {}
+// SAFETY: as above.
+unsafe impl Plain for f32 {}
+
+/// `n` numbers at byte `at` of a buffer that [`check_aligned`] passed; `at` is a multiple of 64.
+fn view<T: Plain>(bytes: &[u8], at: usize, n: usize) -> &[T] {
+    let part = &bytes[at..at + n * size_of::<T>()]; // Within the layout, whose length was checked.
+    debug_assert!(part.as_ptr().addr().is_multiple_of(align_of::<T>()));
+    // SAFETY: the part is n * size_of::<T>() bytes long; its start is aligned to 64; T is plain.
+    unsafe { std::slice::from_raw_parts(part.as_ptr().cast(), n) }
+}
+
+/// As [`view`], for writing.
+fn view_mut<T: Plain>(part: &mut [u8], n: usize) -> &mut [T] {
+    let part = &mut part[..n * size_of::<T>()]; // As in `view`.
+    debug_assert!(part.as_ptr().addr().is_multiple_of(align_of::<T>()));
+    // SAFETY: as in `view`; the borrow is unique.
+    unsafe { std::slice::from_raw_parts_mut(part.as_mut_ptr().cast(), n) }
+}
+
+/// Quantizes a row of `x` into `row`, in `format`. Padding between the parts is left alone.
+///
+/// Definition, per block, with `amax` the largest magnitude in it:
+/// - `Q8x32`: `d = amax / 127`, `q = rne(x * (127 / amax))`;
+/// - `Q8x256`: with `m` the element of that magnitude (the first on ties) `i = -127 / m`,
+///   `q = rne(x * i)`, `d = 1 / i`. (|q| <= 127: the product exceeds 127 by two roundings at most.)
+/// - a block whose `127 / amax` is not finite (`amax < 3.8e-37`, or 0) has `d = 0`, `q = 0`;
+/// - a block with a NaN or an infinity in it has `d = NaN`, `q = 0`, so that whatever is computed
+///   from it is NaN.
+///
+/// `F32` copies. The bits do not depend on `isa`.
+///
+/// # Errors
+/// `x` is not whole blocks, `row` is not [`ActFormat::row_bytes`] long, or not aligned to
+/// [`ACT_ALIGN`].
+pub fn quantize_row(
+    isa: Isa,
+    format: ActFormat,
+    x: &[f32],
+    row: &mut [u8],
+) -> Result<(), ShapeError> {
+    let k = x.len();
+    format.check_k(k)?;
+    let at = format.layout(k);
+    check_len("the activation row (bytes)", at.bytes, row.len())?;
+    check_aligned(row.as_ptr())?;
+    if format == ActFormat::F32 {
+        view_mut::<f32>(row, k).copy_from_slice(x);
+        return Ok(());
+    }
+    // at.d <= at.sums <= at.bytes, the length checked above.
+    let (q, rest) = row.split_at_mut(at.d);
+    let (d, sums) = rest.split_at_mut(at.sums - at.d);
+    let q = view_mut(q, k);
+    let d = view_mut(d, k / format.block());
+    let sums = view_mut(sums, k / format.sum_block());
+    match (isa.is_available(), isa) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the CPU has what `Avx512` stands for.
+        (true, Isa::Avx512) => unsafe { x86::quantize_avx512(format, x, q, d, sums) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the CPU has what `Avx2` stands for.
+        (true, Isa::Avx2) => unsafe { x86::quantize_avx2(format, x, q, d, sums) },
+        _ => quantize(format, x, q, d, sums),
+    }
+    Ok(())
+}
+
+/// The body below, compiled for wider registers.
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{ActFormat, quantize};
+
+    #[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2")]
+    pub(super) fn quantize_avx2(
+        format: ActFormat,
+        x: &[f32],
+        q: &mut [i8],
+        d: &mut [f32],
+        sums: &mut [i32],
+    ) {
+        quantize(format, x, q, d, sums);
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    pub(super) fn quantize_avx512(
+        format: ActFormat,
+        x: &[f32],
+        q: &mut [i8],
+        d: &mut [f32],
+        sums: &mut [i32],
+    ) {
+        quantize(format, x, q, d, sums);
+    }
+}
+
+#[inline(always)]
+fn quantize(format: ActFormat, x: &[f32], q: &mut [i8], d: &mut [f32], sums: &mut [i32]) {
+    if format == ActFormat::Q8x32 {
+        let blocks = x.as_chunks::<32>().0.iter().zip(q.as_chunks_mut::<32>().0);
+        for ((x, q), (d, sum)) in blocks.zip(d.iter_mut().zip(sums)) {
+            let amax = f32::from_bits(amax_bits(x));
+            let scale = 127.0 / amax;
+            *d = quantize_block(x, q, amax, scale, amax / 127.0);
+            *sum = sum_of(q);
+        }
+    } else {
+        let blocks = x
+            .as_chunks::<256>()
+            .0
+            .iter()
+            .zip(q.as_chunks_mut::<256>().0);
+        let outs = d.iter_mut().zip(sums.as_chunks_mut::<16>().0);
+        for ((x, q), (d, sums)) in blocks.zip(outs) {
+            let amax_bits = amax_bits(x);
+            let amax = f32::from_bits(amax_bits);
+            // The sign of the first element of magnitude amax: -127 / m = -(127 / amax) if m > 0.
+            let scale = 127.0 / amax;
+            let scale = if first_is_negative(x, amax_bits) {
+                scale
+            } else {
+                -scale
+            };
+            *d = quantize_block(x, q, amax, scale, 1.0 / scale);
+            for (sum, q) in sums.iter_mut().zip(q.as_chunks::<16>().0) {
+                *sum = sum_of(q);
+            }
+        }
+    }
+}
+
+/// The bits of the largest magnitude. As integers, so that a NaN counts as the largest of all.
+#[inline(always)]
+fn amax_bits<const N: usize>(x: &[f32; N]) -> u32 {
+    x.iter().fold(0, |m, v| m.max(v.to_bits() & 0x7fff_ffff))
+}
+
+/// Whether the first element of that magnitude is negative.
+#[inline(always)]
+fn first_is_negative<const N: usize>(x: &[f32; N], amax_bits: u32) -> bool {
+    // Its index and sign as one number, of which the smallest is wanted: no branch, so that it
+    // vectorizes.
+    let key = x.iter().enumerate().fold(u32::MAX, |first, (i, v)| {
+        let bits = v.to_bits();
+        let key = (i as u32) << 1 | (bits >> 31);
+        first.min(if bits & 0x7fff_ffff == amax_bits {
+            key
+        } else {
+            u32::MAX
+        })
+    });
+    key & 1 == 1
+}
+
+/// `q = rne(x * scale)`; returns the scale to store, `d` unless the block is zero or not finite.
+#[inline(always)]
+fn quantize_block<const N: usize>(
+    x: &[f32; N],
+    q: &mut [i8; N],
+    amax: f32,
+    scale: f32,
+    d: f32,
+) -> f32 {
+    // 1.5 * 2^23: for |v| < 2^22, the low bits of `v + ROUND` are v rounded to nearest even.
+    const ROUND: f32 = 12_582_912.0;
+    if !amax.is_finite() {
+        *q = [0; N];
+        return f32::NAN;
+    }
+    if !scale.is_finite() {
+        *q = [0; N];
+        return 0.0;
+    }
+    for (q, v) in q.iter_mut().zip(x) {
+        *q = (v * scale + ROUND).to_bits() as i8;
+    }
+    d
+}
+
+#[inline(always)]
+fn sum_of<const N: usize>(q: &[i8; N]) -> i32 {
+    q.iter().map(|&q| i32::from(q)).sum()
+}
