@@ -6,6 +6,7 @@ pub mod error;
 pub mod format;
 pub mod isa;
 pub mod math;
+pub mod pool;
 pub mod rope;
 pub mod rowwise;
 
