@@ -11,6 +11,7 @@ pub mod math;
 pub mod pack;
 #[cfg(feature = "planted")]
 pub mod planted;
+pub mod pool;
 pub mod rope;
 pub mod rowwise;
 
