@@ -202,7 +202,7 @@ impl ChatTemplate {
                     };
                     fields.push((shade.markup(key), value));
                 }
-                fields.into_iter().collect()
+                Value::from_pairs(fields)
             })
             .collect();
         let mut context: BTreeMap<String, Value> = [("tools", ()), ("documents", ())]
@@ -224,7 +224,7 @@ impl ChatTemplate {
         context.insert(SHADE_KEY.to_owned(), shade.clone());
         let rendered = environment(self.now, fuel)
             .template_from_str(&self.source)
-            .and_then(|template| template.render(Value::from_iter(context)));
+            .and_then(|template| template.render(Value::from_pairs(context)));
         let Some(shade) = shade.downcast_object_ref::<Shade>() else {
             return Ok(Vec::new());
         };

@@ -130,10 +130,11 @@ impl Shade {
         match value {
             Json::String(text) => Value::from(self.markup(text)),
             Json::Array(items) => items.iter().map(|item| self.json(item)).collect(),
-            Json::Object(fields) => fields
-                .iter()
-                .map(|(key, value)| (self.markup(key), self.json(value)))
-                .collect(),
+            Json::Object(fields) => Value::from_pairs(
+                fields
+                    .iter()
+                    .map(|(key, value)| (self.markup(key), self.json(value))),
+            ),
             Json::Null => Value::from(()),
             Json::Bool(flag) => Value::from(*flag),
             Json::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {
