@@ -1,10 +1,12 @@
 //! Numbers in, numbers out: block formats, kernels, and the program that runs them.
 
 pub mod act;
+pub mod attention;
 mod dispatch;
 pub mod error;
 pub mod format;
 pub mod isa;
+pub mod kv;
 pub mod math;
 pub mod pool;
 pub mod rope;
