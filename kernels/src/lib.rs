@@ -2,12 +2,17 @@
 
 pub mod act;
 pub mod attention;
+pub mod counters;
 mod dispatch;
 pub mod error;
 pub mod format;
 pub mod isa;
 pub mod kv;
+pub mod linear;
 pub mod math;
+pub mod pack;
+#[cfg(feature = "planted")]
+pub mod planted;
 pub mod pool;
 pub mod rope;
 pub mod rowwise;

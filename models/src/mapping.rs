@@ -1,0 +1,473 @@
+//! Memory that weights live in: read-only maps of whole files, and anonymous huge-page memory that is
+//! filled once and then shared. Paths and lengths enter; [`Bytes`], cheap clones of parts of such memory,
+//! leave. The one place of `unsafe` in this crate. It knows no file format.
+//!
+//! A file that another process shortens while it is mapped raises SIGBUS on access. The program turns that
+//! into an error with a signal handler; an embedder who cannot should load into owned memory
+//! ([`read_owned`]).
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::ops::{Deref, Range};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use memmap2::{Mmap, MmapMut, MmapOptions};
+
+use crate::error::{Error, Result};
+
+/// Memory that [`Bytes`] can point into. `as_ref` must give the same bytes at each call.
+pub trait Owner: AsRef<[u8]> + Send + Sync + 'static {
+    /// A hint: the bytes in `range` are not needed soon, so their pages may go. They stay readable.
+    fn release(&self, _range: Range<usize>) {}
+}
+
+impl Owner for Vec<u8> {}
+impl Owner for &'static [u8] {}
+
+/// Part of some shared memory: an owner and a range of it. Clones are cheap and share the owner.
+#[derive(Clone)]
+pub struct Bytes {
+    owner: Arc<dyn Owner>,
+    start: usize,
+    len: usize,
+}
+
+impl Bytes {
+    /// All bytes of `owner`.
+    pub fn new(owner: Arc<dyn Owner>) -> Bytes {
+        let len = (*owner).as_ref().len();
+        Bytes {
+            owner,
+            start: 0,
+            len,
+        }
+    }
+
+    /// The bytes at `range`, which counts from the start of these bytes; `None` if it leaves them.
+    pub fn slice(&self, range: Range<usize>) -> Option<Bytes> {
+        if range.start > range.end || range.end > self.len {
+            return None;
+        }
+        Some(Bytes {
+            owner: self.owner.clone(),
+            start: self.start + range.start,
+            len: range.end - range.start,
+        })
+    }
+
+    /// Position of the first byte within the owner.
+    pub fn start(&self) -> usize {
+        self.start
+    }
+
+    /// A hint that these bytes are not needed soon; see [`Owner::release`].
+    pub fn release(&self) {
+        self.owner.release(self.start..self.start + self.len);
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // The range was checked when it was made; an owner that shrank since gives nothing, not a panic.
+        (*self.owner)
+            .as_ref()
+            .get(self.start..self.start + self.len)
+            .unwrap_or(&[])
+    }
+}
+
+impl AsRef<[u8]> for Bytes {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl From<Vec<u8>> for Bytes {
+    fn from(v: Vec<u8>) -> Bytes {
+        Bytes::new(Arc::new(v))
+    }
+}
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Bytes({}..{})", self.start, self.start + self.len)
+    }
+}
+
+/// What tells one state of a file from another without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FileId {
+    /// Device and inode number (zeros where there are none).
+    pub file: (u64, u64),
+    /// Size in bytes.
+    pub size: u64,
+    /// Time of the last change of the content: seconds and nanoseconds.
+    pub mtime: (i64, i64),
+    /// Time of the last change of the inode: seconds and nanoseconds.
+    pub ctime: (i64, i64),
+}
+
+impl FileId {
+    /// The identity in a file's metadata.
+    #[cfg(unix)]
+    pub fn of(m: &std::fs::Metadata) -> FileId {
+        use std::os::unix::fs::MetadataExt;
+        FileId {
+            file: (m.dev(), m.ino()),
+            size: m.len(),
+            mtime: (m.mtime(), m.mtime_nsec()),
+            ctime: (m.ctime(), m.ctime_nsec()),
+        }
+    }
+
+    /// The identity in a file's metadata.
+    #[cfg(not(unix))]
+    pub fn of(m: &std::fs::Metadata) -> FileId {
+        let mtime = m
+            .modified()
+            .ok()
+            .and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok());
+        let mtime = mtime.map_or((0, 0), |d| {
+            (d.as_secs() as i64, i64::from(d.subsec_nanos()))
+        });
+        FileId {
+            file: (0, 0),
+            size: m.len(),
+            mtime,
+            ctime: (0, 0),
+        }
+    }
+}
+
+/// A whole regular file, mapped read-only. The descriptor stays open, so that a change can be noticed.
+pub struct Mapping {
+    map: Mmap,
+    file: File,
+    path: PathBuf,
+    id: FileId,
+}
+
+impl Mapping {
+    /// Maps the file at `path`. Directories, pipes, devices and empty files are refused; a pipe without a
+    /// writer does not hang the caller.
+    pub fn open(path: impl AsRef<Path>) -> Result<Arc<Mapping>> {
+        let path = path.as_ref();
+        let (file, id) = open_regular(path)?;
+        let len = usize::try_from(id.size)
+            .map_err(|_| Error::io(path, "map", std::io::ErrorKind::FileTooLarge.into()))?;
+        // SAFETY: the map is read-only and its length is the file's at this moment. That nobody changes
+        // the file meanwhile cannot be had from the system: bytes that change are read as other bytes
+        // (every reader checks what it reads and keeps no references across checks), and a file that
+        // shrinks raises SIGBUS, which the module's documentation hands to the caller.
+        let map = unsafe { MmapOptions::new().len(len).map(&file) }
+            .map_err(|e| Error::io(path, "map", e))?;
+        Ok(Arc::new(Mapping {
+            map,
+            file,
+            path: path.to_owned(),
+            id,
+        }))
+    }
+
+    /// The path it was opened by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file's identity when it was opened.
+    pub fn id(&self) -> FileId {
+        self.id
+    }
+
+    /// An error if the file was written to or replaced in place since it was opened.
+    pub fn check_unchanged(&self) -> Result<()> {
+        let now = self
+            .file
+            .metadata()
+            .map_err(|e| Error::io(&self.path, "stat", e))?;
+        if FileId::of(&now) == self.id {
+            Ok(())
+        } else {
+            Err(Error::Changed {
+                path: self.path.clone(),
+            })
+        }
+    }
+
+    /// Reads the pages of `range` in, so that later accesses do not wait for the disk. A hint: it may do
+    /// nothing.
+    pub fn populate(&self, range: Range<usize>) {
+        #[cfg(target_os = "linux")]
+        if range.start < range.end && range.end <= self.map.len() {
+            // Kernels before 5.14 refuse; then the pages come when they are touched.
+            let _ = self.map.advise_range(
+                memmap2::Advice::PopulateRead,
+                range.start,
+                range.end - range.start,
+            );
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = range;
+    }
+}
+
+impl AsRef<[u8]> for Mapping {
+    fn as_ref(&self) -> &[u8] {
+        &self.map
+    }
+}
+
+impl Owner for Mapping {
+    fn release(&self, range: Range<usize>) {
+        #[cfg(target_os = "linux")]
+        {
+            let Some((start, len)) = inner_pages(range, self.map.len()) else {
+                return;
+            };
+            // SAFETY: MADV_DONTNEED on a shared read-only file map loses nothing: the pages are clean and
+            // the next access reads the file again.
+            let _ = unsafe {
+                self.map
+                    .unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, len)
+            };
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = range;
+    }
+}
+
+impl fmt::Debug for Mapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Mapping({:?}, {} bytes)", self.path, self.id.size)
+    }
+}
+
+/// The whole pages inside `range`, as (start, length); a page that is shared with a neighbour stays.
+#[cfg(target_os = "linux")]
+fn inner_pages(range: Range<usize>, len: usize) -> Option<(usize, usize)> {
+    // 64 KiB is a multiple of every page size that Linux uses.
+    const PAGES: usize = 64 << 10;
+    let end = if range.end >= len {
+        len
+    } else {
+        range.end / PAGES * PAGES
+    };
+    let start = range.start.checked_next_multiple_of(PAGES)?;
+    (start < end).then(|| (start, end - start))
+}
+
+/// Opens a regular, non-empty file for reading.
+pub(crate) fn open_regular(path: &Path) -> Result<(File, FileId)> {
+    let open = |e| Error::io(path, "open", e);
+    let mut options = File::options();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        // Without it, opening a pipe waits for its writer.
+        options.custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as _);
+    }
+    let file = options.open(path).map_err(open)?;
+    let meta = file.metadata().map_err(|e| Error::io(path, "stat", e))?;
+    if !meta.is_file() {
+        let found = if meta.is_dir() {
+            "a directory"
+        } else {
+            "a pipe, socket or device"
+        };
+        return Err(Error::NotRegular {
+            path: path.to_owned(),
+            found,
+        });
+    }
+    if meta.len() == 0 {
+        return Err(Error::Empty {
+            path: path.to_owned(),
+        });
+    }
+    Ok((file, FileId::of(&meta)))
+}
+
+/// Reads a whole file into anonymous memory: the choice of an embedder who wants no SIGBUS and no trace of
+/// accesses in the page cache. Costs the file's size in private memory.
+pub fn read_owned(path: impl AsRef<Path>) -> Result<Bytes> {
+    let path = path.as_ref();
+    let (mut file, id) = open_regular(path)?;
+    let len = usize::try_from(id.size)
+        .map_err(|_| Error::io(path, "read", std::io::ErrorKind::FileTooLarge.into()))?;
+    let mut memory = Anonymous::zeroed(len)?;
+    file.read_exact(memory.as_mut())
+        .map_err(|e| Error::io(path, "read", e))?;
+    Ok(memory.freeze())
+}
+
+/// Zeroed private memory, writable until it is frozen. Its start is a multiple of 64 bytes, and of 2 MiB
+/// with huge pages asked for when it is that long.
+pub struct Anonymous {
+    map: MmapMut,
+    start: usize,
+    len: usize,
+}
+
+/// Huge pages of x86-64, and of AArch64 with 4 KiB pages.
+const HUGE: usize = 2 << 20;
+
+impl Anonymous {
+    /// Reserves `len` zero bytes. Pages are taken from the system when first touched.
+    pub fn zeroed(len: usize) -> Result<Anonymous> {
+        let slack = if len >= HUGE { HUGE } else { 0 };
+        let refuse = |source| Error::Memory { bytes: len, source };
+        let total = len
+            .checked_add(slack)
+            .ok_or_else(|| refuse(std::io::ErrorKind::OutOfMemory.into()))?;
+        // A map of no bytes is refused by the system.
+        let map = MmapMut::map_anon(total.max(1)).map_err(refuse)?;
+        // A map begins at a page, so at a multiple of 64 bytes.
+        let start = if slack == 0 {
+            0
+        } else {
+            (map.as_ptr() as usize).next_multiple_of(HUGE) - map.as_ptr() as usize
+        };
+        #[cfg(target_os = "linux")]
+        if slack != 0 {
+            // A system without huge pages says no, and ordinary pages serve.
+            let _ = map.advise_range(memmap2::Advice::HugePage, start, len);
+        }
+        Ok(Anonymous { map, start, len })
+    }
+
+    /// The memory as shared, no longer writable bytes.
+    pub fn freeze(self) -> Bytes {
+        Bytes::new(Arc::new(Frozen(self)))
+    }
+}
+
+impl AsRef<[u8]> for Anonymous {
+    fn as_ref(&self) -> &[u8] {
+        // In range by construction: the map is `slack` longer than `len`, and `start` < `slack` or 0.
+        self.map
+            .get(self.start..self.start + self.len)
+            .unwrap_or(&[])
+    }
+}
+
+impl AsMut<[u8]> for Anonymous {
+    fn as_mut(&mut self) -> &mut [u8] {
+        self.map
+            .get_mut(self.start..self.start + self.len)
+            .unwrap_or(&mut [])
+    }
+}
+
+impl fmt::Debug for Anonymous {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Anonymous({} bytes)", self.len)
+    }
+}
+
+/// Anonymous memory that nobody can write to any more. Its release is a no-op: the bytes are nowhere else.
+struct Frozen(Anonymous);
+
+impl AsRef<[u8]> for Frozen {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_ref()
+    }
+}
+
+impl Owner for Frozen {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_never_leave_their_owner() {
+        let b = Bytes::from((0u8..100).collect::<Vec<_>>());
+        let s = b.slice(10..20).unwrap();
+        assert_eq!(&*s, &(10u8..20).collect::<Vec<_>>()[..]);
+        assert_eq!(&*s.slice(3..5).unwrap(), &[13, 14]);
+        assert!(s.slice(0..11).is_none());
+        #[allow(clippy::reversed_empty_ranges)]
+        let reversed = 5..4;
+        assert!(s.slice(reversed).is_none());
+        assert!(s.slice(usize::MAX..usize::MAX).is_none());
+        assert_eq!(s.slice(10..10).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn anonymous_memory_is_zero_aligned_and_keeps_what_was_written() {
+        for len in [0, 1, 4097, HUGE - 1, HUGE, 3 * HUGE + 5] {
+            let mut a = Anonymous::zeroed(len).unwrap();
+            assert_eq!(a.as_ref().len(), len);
+            assert!(a.as_ref().iter().all(|&b| b == 0));
+            let align = if len >= HUGE { HUGE } else { 64 };
+            assert_eq!(a.as_ref().as_ptr() as usize % align, 0);
+            if let Some(last) = a.as_mut().last_mut() {
+                *last = 7;
+            }
+            let b = a.freeze();
+            b.release();
+            assert_eq!(b.last().copied(), (len > 0).then_some(7));
+        }
+        assert!(matches!(
+            Anonymous::zeroed(usize::MAX),
+            Err(Error::Memory { .. })
+        ));
+        assert!(matches!(
+            Anonymous::zeroed(usize::MAX / 4),
+            Err(Error::Memory { .. })
+        ));
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore)] // file maps
+    fn a_file_reads_the_same_before_and_after_release_and_owned() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let content: Vec<u8> = (0..300_000u32).map(|i| (i % 251) as u8).collect();
+        std::fs::write(&path, &content).unwrap();
+        let map = Mapping::open(&path).unwrap();
+        let bytes = Bytes::new(map.clone());
+        map.populate(0..bytes.len());
+        assert_eq!(&*bytes, &content[..]);
+        bytes.slice(1..299_999).unwrap().release();
+        bytes.release();
+        assert_eq!(&*bytes, &content[..]);
+        assert_eq!(&*read_owned(&path).unwrap(), &content[..]);
+        map.check_unchanged().unwrap();
+        std::fs::write(&path, &content[..299_999]).unwrap();
+        assert!(matches!(map.check_unchanged(), Err(Error::Changed { .. })));
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore)] // file maps
+    fn what_is_not_a_file_with_bytes_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let empty = dir.path().join("empty");
+        std::fs::write(&empty, b"").unwrap();
+        assert!(matches!(Mapping::open(&empty), Err(Error::Empty { .. })));
+        assert!(matches!(
+            Mapping::open(dir.path()),
+            Err(Error::NotRegular {
+                found: "a directory",
+                ..
+            })
+        ));
+        assert!(matches!(
+            Mapping::open(dir.path().join("none")),
+            Err(Error::Io { doing: "open", .. })
+        ));
+        #[cfg(unix)]
+        {
+            let device = Mapping::open("/dev/null");
+            assert!(
+                matches!(device, Err(Error::NotRegular { .. })),
+                "{device:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! The weights of a model, whatever file they came in: a directory of named tensors over mapped bytes. A
+//! path enters, [`Weights`] leaves; no weight is touched. It knows no architecture.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use hob_kernels::format::Format;
+
+use crate::error::{Error, Result};
+use crate::files::{Kind, ModelFile, ModelFiles};
+use crate::gguf::{self, Gguf, TensorType};
+use crate::mapping::Bytes;
+
+/// The order of a tensor's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Layout {
+    /// Row after row, as the model's file has them.
+    RowMajor,
+    /// Each matrix in tiles of 16 rows ([`hob_kernels::pack`]); the same size.
+    Packed,
+}
+
+/// A tensor: its shape, its format and its bytes.
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    /// Its name, as the file has it.
+    pub name: Arc<str>,
+    /// How its elements are stored.
+    pub format: Format,
+    /// How many of `dims` the file gives; 1 to 4.
+    pub n_dims: u32,
+    /// Lengths in ggml's order: `dims[0]` is contiguous (the columns of a matrix), `dims[1]` counts rows,
+    /// `dims[2]` matrices (experts). Missing ones are 1. For safetensors the shape is reversed.
+    pub dims: [u64; 4],
+    /// Its bytes: exactly those that the shape and format need.
+    pub bytes: Bytes,
+    /// Their order.
+    pub layout: Layout,
+}
+
+impl Tensor {
+    /// The lengths that the file gives, contiguous first.
+    pub fn shape(&self) -> &[u64] {
+        self.dims.get(..self.n_dims as usize).unwrap_or(&self.dims)
+    }
+
+    /// Elements of a row.
+    pub fn cols(&self) -> usize {
+        self.dims[0] as usize // the product of all dimensions fits: see `new`
+    }
+
+    /// Rows of a matrix.
+    pub fn rows(&self) -> usize {
+        self.dims[1] as usize // as above
+    }
+
+    /// Matrices: 1, but for stacked experts.
+    pub fn matrices(&self) -> usize {
+        (self.dims[2] * self.dims[3]) as usize // as above
+    }
+
+    /// Elements of all matrices.
+    pub fn elements(&self) -> usize {
+        self.cols() * self.rows() * self.matrices() // as above
+    }
+
+    /// The bytes of matrix `index` (an expert).
+    pub fn matrix(&self, index: usize) -> Option<Bytes> {
+        let each = self.bytes.len() / self.matrices(); // no dimension is 0
+        let start = each.checked_mul(index)?;
+        self.bytes.slice(start..start.checked_add(each)?)
+    }
+
+    /// A tensor whose bytes are what its shape and format need; `None` if they are not, or if a dimension
+    /// is 0, or the product overflows.
+    pub fn new(
+        name: Arc<str>,
+        format: Format,
+        n_dims: u32,
+        dims: [u64; 4],
+        bytes: Bytes,
+    ) -> Option<Tensor> {
+        let sizes = dims.map(usize::try_from);
+        let [Ok(cols), Ok(rows), Ok(depth), Ok(outer)] = sizes else {
+            return None;
+        };
+        let rest = rows.checked_mul(depth)?.checked_mul(outer)?;
+        let elements = cols.checked_mul(rest)?;
+        let needed = format.row_bytes(cols)?.checked_mul(rest)?;
+        (elements != 0 && needed == bytes.len() && (1..=4).contains(&n_dims)).then_some(Tensor {
+            name,
+            format,
+            n_dims,
+            dims,
+            bytes,
+            layout: Layout::RowMajor,
+        })
+    }
+}
+
+/// Where the weights came from, with what describes the model.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Source {
+    /// GGUF: the metadata of the file, or of its first part.
+    Gguf(Gguf),
+}
+
+/// All tensors of a model.
+#[derive(Debug)]
+pub struct Weights {
+    source: Source,
+    tensors: Vec<Tensor>,
+    by_name: HashMap<Arc<str>, usize>,
+    /// Tensors that hob cannot compute with: name and type.
+    unsupported: HashMap<String, &'static str>,
+    files: ModelFiles,
+}
+
+impl Weights {
+    /// Opens and parses the model at `path`.
+    pub fn open(path: impl AsRef<Path>) -> Result<Weights> {
+        Weights::parse(ModelFiles::open(path)?)
+    }
+
+    /// Parses files that were opened before. Opens nothing.
+    pub fn parse(files: ModelFiles) -> Result<Weights> {
+        let mut found = Found::default();
+        let mut headers = Vec::new();
+        for file in &files.parts {
+            match file.kind {
+                Kind::Gguf => headers.push((file.path(), found.gguf(file, file.bytes())?)),
+                other => {
+                    let problem = format!("is {other:?}, but the first part is GGUF");
+                    return Err(Error::malformed(file.path(), "kind of file", problem));
+                }
+            }
+        }
+        gguf::split::check(&headers.iter().map(|(p, g)| (*p, g)).collect::<Vec<_>>())?;
+        let Some((_, first)) = headers.into_iter().next() else {
+            return Err(Error::malformed(
+                &files.path,
+                "model",
+                "has no files with weights",
+            ));
+        };
+        Ok(found.finish(Source::Gguf(first), files))
+    }
+
+    /// What describes the model.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// The GGUF metadata, if the model came as GGUF.
+    pub fn gguf(&self) -> Option<&Gguf> {
+        match &self.source {
+            Source::Gguf(g) => Some(g),
+        }
+    }
+
+    /// The tensor with this name.
+    pub fn tensor(&self, name: &str) -> Option<&Tensor> {
+        self.tensors.get(*self.by_name.get(name)?)
+    }
+
+    /// The tensor with this name, or an error that says whether it is missing or of a type that hob does
+    /// not run.
+    pub fn require(&self, name: &str) -> Result<&Tensor> {
+        self.tensor(name)
+            .ok_or_else(|| match self.unsupported.get(name) {
+                Some(found) => Error::UnsupportedType {
+                    name: name.to_owned(),
+                    found: (*found).to_owned(),
+                },
+                None => Error::MissingTensor {
+                    name: name.to_owned(),
+                },
+            })
+    }
+
+    /// The tensors in the order of the files.
+    pub fn tensors(&self) -> &[Tensor] {
+        &self.tensors
+    }
+
+    /// Names and types of the tensors that hob cannot compute with.
+    pub fn unsupported(&self) -> impl Iterator<Item = (&str, &'static str)> {
+        self.unsupported
+            .iter()
+            .map(|(name, found)| (name.as_str(), *found))
+    }
+
+    /// Bytes of all tensors.
+    pub fn tensor_bytes(&self) -> u64 {
+        self.tensors.iter().map(|t| t.bytes.len() as u64).sum()
+    }
+
+    /// The files behind the weights.
+    pub fn files(&self) -> &ModelFiles {
+        &self.files
+    }
+}
+
+/// Tensors as they are found in file after file.
+#[derive(Default)]
+struct Found {
+    tensors: Vec<Tensor>,
+    unsupported: HashMap<String, &'static str>,
+}
+
+impl Found {
+    /// Adds the tensors of a GGUF file whose (unpacked) bytes are `bytes`.
+    fn gguf(&mut self, file: &ModelFile, bytes: Bytes) -> Result<Gguf> {
+        let path = file.path();
+        let parsed = Gguf::parse(&bytes).map_err(|source| Error::Gguf {
+            path: path.to_owned(),
+            source,
+        })?;
+        for t in parsed.tensors() {
+            let TensorType::Run(format) = t.kind else {
+                self.unsupported.insert(t.name.to_owned(), t.kind.name());
+                continue;
+            };
+            // The parser checked both ends against the file, which is in memory.
+            let data = bytes.slice(t.data.start as usize..t.data.end as usize);
+            let tensor =
+                data.and_then(|data| Tensor::new(t.name.into(), format, t.n_dims, t.dims, data));
+            let Some(tensor) = tensor else {
+                let field = format!("tensor {:?}", crate::error::Text::str(t.name));
+                return Err(Error::malformed(
+                    path,
+                    field,
+                    "is too large for this machine's addresses",
+                ));
+            };
+            self.tensors.push(tensor);
+        }
+        Ok(parsed)
+    }
+
+    fn finish(self, source: Source, files: ModelFiles) -> Weights {
+        let by_name = self
+            .tensors
+            .iter()
+            .enumerate()
+            .map(|(i, t)| (t.name.clone(), i))
+            .collect();
+        Weights {
+            source,
+            tensors: self.tensors,
+            by_name,
+            unsupported: self.unsupported,
+            files,
+        }
+    }
+}
