@@ -88,7 +88,8 @@ def oracle(name):
 
 
 def bits(name, a, b):
-    return Figure(name, "equal" if (same := np.array_equal(a.view("<u4"), b.view("<u4"))) else "differ", "bits", same)
+    same = a.tobytes() == b.tobytes()
+    return Figure(name, "equal" if same else "differ", "bits", same)
 
 
 def tiny(paths, oracles):
@@ -99,6 +100,9 @@ def tiny(paths, oracles):
         if len(expected) == 2:
             # float32 against double precision: the rounding of one.
             yield figure(f"{name}: transformers to numpy", nmse(*expected.values()), 1e-11)
+        if "transformers" in expected:
+            old = oracle("transformers")(tiny_models.config(spec, old=True), weights.__getitem__, tokens)
+            yield bits(f"{name}: transformers, both configs", old, expected["transformers"])
         got = {}
         for form in "model.gguf", "hf5", "hf4":
             got[form] = hob_logits(paths, folder / name / form, tokens, "--kv", "f32")

@@ -17,7 +17,7 @@ PROMPT, GEN, TURNS, ROUNDS = 256, 32, 5, 3
 
 
 def llama_cpp(path, threads, repack):
-    """One turn; in a process of its own (see below), as hob is."""
+    """One turn; in a process of its own as hob is."""
     import numpy as np
 
     from llama_cpp_model import LlamaCpp
@@ -44,7 +44,8 @@ def compare(paths):
     threads = len(os.sched_getaffinity(0))
 
     def ours(path):
-        return hob(paths, "bench", path, "--prompt", PROMPT, "--gen", GEN, "--repeat", ROUNDS, "--threads", threads, "--json")
+        return hob(paths, "bench", path, "--prompt", PROMPT, "--gen", GEN, "--repeat", ROUNDS,
+                   "--threads", threads, "--json")
 
     def theirs(repack):
         return lambda path: subprocess.run([sys.executable, __file__, path, str(threads), str(int(repack))],

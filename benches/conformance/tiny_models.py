@@ -19,7 +19,7 @@ import os
 
 import gguf
 import numpy as np
-from safetensors import serialize_file
+from safetensors import TensorSpec, serialize_file
 
 from layout import gguf_name, to_gguf
 
@@ -118,15 +118,15 @@ def shapes(s):
 
 
 def stored(x, dtype):
-    """f32 -> (the bytes stored, their values as f32)"""
+    """f32 -> (the array stored, its values as f32)"""
     if dtype == "f16":
         half = x.astype("<f2")
-        return half.tobytes(), half.astype(np.float32)
+        return half, half.astype(np.float32)
     if dtype == "bf16":
         bits = x.astype("<f4").view("<u4")
         high = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
-        return high.astype("<u2").tobytes(), (high << 16).astype("<u4").view("<f4")
-    return x.astype("<f4").tobytes(), x.astype("<f4")
+        return high.astype("<u2"), (high << 16).astype("<u4").view("<f4")
+    return x.astype("<f4"), x.astype("<f4")
 
 
 def draw(name, shape, s, rng):
@@ -145,13 +145,14 @@ def draw(name, shape, s, rng):
 
 
 def write_safetensors(folders, tensors, s):
-    """The same shards in every folder. tensors: name -> (bytes, values)"""
+    """The same shards in every folder. tensors: name -> (array stored, values)"""
     shards, size = [{}], 0
-    for name, (raw, values) in tensors.items():
-        if size + len(raw) > s["shard"] and shards[-1]:
+    for name, (raw, _) in tensors.items():
+        if size + raw.nbytes > s["shard"] and shards[-1]:
             shards, size = [*shards, {}], 0
-        shards[-1][name] = {"dtype": DTYPES[s["dtype"]], "shape": list(values.shape), "data": raw}
-        size += len(raw)
+        shards[-1][name] = TensorSpec(
+            dtype=DTYPES[s["dtype"]], shape=raw.shape, data_ptr=raw.ctypes.data, data_len=raw.nbytes)
+        size += raw.nbytes
     n = len(shards)
     names = ["model.safetensors"] if n == 1 else [f"model-{i + 1:05}-of-{n:05}.safetensors" for i in range(n)]
     for folder in folders:
@@ -159,7 +160,7 @@ def write_safetensors(folders, tensors, s):
             serialize_file(shard, folder / file, {"format": "pt"})
         if n > 1:
             where = {name: file for file, shard in zip(names, shards) for name in shard}
-            total = sum(len(raw) for raw, _ in tensors.values())
+            total = sum(raw.nbytes for raw, _ in tensors.values())
             index = {"metadata": {"total_size": total}, "weight_map": where}
             (folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
