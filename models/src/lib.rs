@@ -5,3 +5,5 @@ pub mod files;
 pub mod gguf;
 pub mod mapping;
 pub mod weights;
+pub mod packed;
+pub mod safetensors;

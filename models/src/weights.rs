@@ -11,6 +11,8 @@ use crate::error::{Error, Result};
 use crate::files::{Kind, ModelFile, ModelFiles};
 use crate::gguf::{self, Gguf, TensorType};
 use crate::mapping::Bytes;
+use crate::packed::{self, Watch};
+use crate::safetensors::{self, Index, Safetensors};
 
 /// The order of a tensor's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -105,6 +107,8 @@ impl Tensor {
 pub enum Source {
     /// GGUF: the metadata of the file, or of its first part.
     Gguf(Gguf),
+    /// safetensors: the files that describe the model.
+    Safetensors(Safetensors),
 }
 
 /// All tensors of a model.
@@ -113,8 +117,8 @@ pub struct Weights {
     source: Source,
     tensors: Vec<Tensor>,
     by_name: HashMap<Arc<str>, usize>,
-    /// Tensors that hob cannot compute with: name and type.
-    unsupported: HashMap<String, &'static str>,
+    /// Tensors that hob cannot compute with: name, and what is unsupported.
+    unsupported: HashMap<String, String>,
     files: ModelFiles,
 }
 
@@ -125,27 +129,45 @@ impl Weights {
     }
 
     /// Parses files that were opened before. Opens nothing.
-    pub fn parse(files: ModelFiles) -> Result<Weights> {
-        let mut found = Found::default();
-        let mut headers = Vec::new();
-        for file in &files.parts {
-            match file.kind {
-                Kind::Gguf => headers.push((file.path(), found.gguf(file, file.bytes())?)),
-                other => {
-                    let problem = format!("is {other:?}, but the first part is GGUF");
-                    return Err(Error::malformed(file.path(), "kind of file", problem));
-                }
-            }
-        }
-        gguf::split::check(&headers.iter().map(|(p, g)| (*p, g)).collect::<Vec<_>>())?;
-        let Some((_, first)) = headers.into_iter().next() else {
-            return Err(Error::malformed(
-                &files.path,
-                "model",
-                "has no files with weights",
-            ));
+    pub fn parse(mut files: ModelFiles) -> Result<Weights> {
+        let Some(first) = files.parts.first() else {
+            return Err(Error::malformed(&files.path, "model", "has no files with weights"));
         };
-        Ok(found.finish(Source::Gguf(first), files))
+        let (kind, ..) = packed::original(first)?;
+        let mut found = Found::default();
+        let source = if kind == Kind::Safetensors {
+            let index = Index::read(&files)?;
+            let parts = std::mem::take(&mut files.parts);
+            files.parts = match &index {
+                Some(index) => index.select(parts)?,
+                None => safetensors::without_index(&files.path, parts)?,
+            };
+            for (part, file) in files.parts.iter().enumerate() {
+                found.add(part, file, kind)?;
+            }
+            if let Some(index) = index {
+                index.check(|name| files.parts.get(*found.owner.get(name)?)?.path.file_name())?;
+            }
+            Source::Safetensors(Safetensors::parse(&files)?)
+        } else {
+            let mut headers = Vec::new();
+            for (part, file) in files.parts.iter().enumerate() {
+                headers.extend(found.add(part, file, kind)?.map(|header| (&*file.path, header)));
+            }
+            gguf::split::check(&headers.iter().map(|(p, g)| (*p, g)).collect::<Vec<_>>())?;
+            match headers.into_iter().next() {
+                Some((_, first)) => Source::Gguf(first),
+                None => return Err(Error::malformed(&files.path, "model", "has no GGUF header")),
+            }
+        };
+        Ok(found.finish(source, files))
+    }
+
+    /// Packs all matrices that are not packed yet into anonymous memory, on rayon's threads, and lets the
+    /// source's pages go meanwhile: the memory in use stays about the size of the weights.
+    pub fn packed_in_memory(mut self, watch: &dyn Watch) -> Result<Weights> {
+        packed::pack_in_memory(&mut self.tensors, watch)?;
+        Ok(self)
     }
 
     /// What describes the model.
@@ -157,6 +179,7 @@ impl Weights {
     pub fn gguf(&self) -> Option<&Gguf> {
         match &self.source {
             Source::Gguf(g) => Some(g),
+            Source::Safetensors(_) => None,
         }
     }
 
@@ -207,52 +230,76 @@ impl Weights {
 #[derive(Default)]
 struct Found {
     tensors: Vec<Tensor>,
-    unsupported: HashMap<String, &'static str>,
+    unsupported: HashMap<String, String>,
+    /// The part that each tensor is in, unsupported ones too.
+    owner: HashMap<Arc<str>, usize>,
 }
 
 impl Found {
-    /// Adds the tensors of a GGUF file whose (unpacked) bytes are `bytes`.
-    fn gguf(&mut self, file: &ModelFile, bytes: Bytes) -> Result<Gguf> {
-        let path = file.path();
-        let parsed = Gguf::parse(&bytes).map_err(|source| Error::Gguf {
-            path: path.to_owned(),
-            source,
-        })?;
-        for t in parsed.tensors() {
-            let TensorType::Run(format) = t.kind else {
-                self.unsupported.insert(t.name.to_owned(), t.kind.name());
-                continue;
-            };
-            // The parser checked both ends against the file, which is in memory.
-            let data = bytes.slice(t.data.start as usize..t.data.end as usize);
-            let tensor =
-                data.and_then(|data| Tensor::new(t.name.into(), format, t.n_dims, t.dims, data));
-            let Some(tensor) = tensor else {
-                let field = format!("tensor {:?}", crate::error::Text::str(t.name));
-                return Err(Error::malformed(
-                    path,
-                    field,
-                    "is too large for this machine's addresses",
-                ));
-            };
-            self.tensors.push(tensor);
+    /// Adds the tensors of one file, which must be of `kind`; returns the header of a GGUF.
+    fn add(&mut self, part: usize, file: &ModelFile, kind: Kind) -> Result<Option<Gguf>> {
+        let (found, bytes, packed) = packed::original(file)?;
+        if found != kind {
+            let problem = format!("is {}, but the first part is {}", found.name(), kind.name());
+            return Err(Error::malformed(&file.path, "kind of file", problem));
         }
-        Ok(parsed)
+        let (mut tensors, unsupported, header) = parse_file(&file.path, kind, &bytes)?;
+        mark_packed(&mut tensors, packed);
+        let names = tensors.iter().map(|t| t.name.clone());
+        for name in names.chain(unsupported.iter().map(|(name, _)| name.as_str().into())) {
+            if let Some(other) = self.owner.insert(name.clone(), part) {
+                let field = format!("tensor {:?}", crate::error::Text::str(&name));
+                return Err(Error::malformed(&file.path, field, format!("is also in part {}", other + 1)));
+            }
+        }
+        self.tensors.append(&mut tensors);
+        self.unsupported.extend(unsupported);
+        Ok(header)
     }
 
     fn finish(self, source: Source, files: ModelFiles) -> Weights {
-        let by_name = self
-            .tensors
-            .iter()
-            .enumerate()
-            .map(|(i, t)| (t.name.clone(), i))
-            .collect();
-        Weights {
-            source,
-            tensors: self.tensors,
-            by_name,
-            unsupported: self.unsupported,
-            files,
-        }
+        let by_name = self.tensors.iter().enumerate().map(|(i, t)| (t.name.clone(), i)).collect();
+        Weights { source, tensors: self.tensors, by_name, unsupported: self.unsupported, files }
     }
+}
+
+/// The tensors of one file, as packing and unpacking need them.
+pub(crate) fn file_tensors(path: &Path, kind: Kind, bytes: &Bytes, packed: bool) -> Result<Vec<Tensor>> {
+    let (mut tensors, ..) = parse_file(path, kind, bytes)?;
+    mark_packed(&mut tensors, packed);
+    Ok(tensors)
+}
+
+fn mark_packed(tensors: &mut [Tensor], packed: bool) {
+    for t in tensors.iter_mut().filter(|t| packed && packed::is_matrix(t)) {
+        t.layout = Layout::Packed;
+    }
+}
+
+/// What is in a file: tensors, tensors that hob cannot compute with, and the header of a GGUF.
+type Parsed = (Vec<Tensor>, Vec<(String, String)>, Option<Gguf>);
+
+fn parse_file(path: &Path, kind: Kind, bytes: &Bytes) -> Result<Parsed> {
+    if kind != Kind::Gguf {
+        let (tensors, unsupported) = safetensors::tensors(path, bytes)?;
+        return Ok((tensors, unsupported, None));
+    }
+    let header = Gguf::parse(bytes).map_err(|source| Error::Gguf { path: path.to_owned(), source })?;
+    let mut tensors = Vec::with_capacity(header.n_tensors());
+    let mut unsupported = Vec::new();
+    for t in header.tensors() {
+        let TensorType::Run(format) = t.kind else {
+            unsupported.push((t.name.to_owned(), format!("of type {}", t.kind.name())));
+            continue;
+        };
+        // The parser checked both ends against the file, which is in memory.
+        let data = bytes.slice(t.data.start as usize..t.data.end as usize);
+        let tensor = data.and_then(|data| Tensor::new(t.name.into(), format, t.n_dims, t.dims, data));
+        let Some(tensor) = tensor else {
+            let field = format!("tensor {:?}", crate::error::Text::str(t.name));
+            return Err(Error::malformed(path, field, "is too large for this machine's addresses"));
+        };
+        tensors.push(tensor);
+    }
+    Ok((tensors, unsupported, Some(header)))
 }
