@@ -1,9 +1,13 @@
 //! What a model is: files, tokenizers, templates, and architectures that turn into a `Plan`.
 
+pub mod arch;
 pub mod error;
 pub mod files;
 pub mod gguf;
 pub mod mapping;
-pub mod weights;
 pub mod packed;
+pub mod plan;
 pub mod safetensors;
+pub mod weights;
+
+pub use hob_kernels::format;

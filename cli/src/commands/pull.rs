@@ -1,0 +1,223 @@
+//! `hob pull` and `hob list`: models come into the store here, and nowhere else.
+//!
+//! This process talks to the network and holds no prompt. `hob run` without a model starts it as a
+//! separate process, in a cleaned environment, before it has read anything.
+
+mod view;
+
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use hob_fetch::{ModelRequest, clean_environment, fetch, proxy_in_use};
+
+use crate::catalogue::{self, Entry};
+use crate::store::{Installed, Store, StoreError};
+use crate::terminal::{Plain, bytes};
+use view::View;
+
+/// Room for what packing adds to the size of the original.
+const PACKING_SLACK: u64 = 1 << 20;
+
+#[derive(Args)]
+pub(crate) struct PullArgs {
+    /// Model to download [default: SmolLM2-135M-Instruct]
+    name: Option<String>,
+    /// Download again what is here already
+    #[arg(long)]
+    force: bool,
+    /// Show errors only
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// Runs `hob pull`.
+pub(crate) fn run(args: PullArgs) -> anyhow::Result<()> {
+    let entry = match &args.name {
+        None => catalogue::default_entry(),
+        Some(name) => catalogue::find(name).with_context(|| unknown(name))?,
+    };
+    let store = Store::open()?;
+    let mut view = View::new(args.quiet);
+    if !args.force
+        && let Some(installed) = usable(&store, entry, &mut view)?
+    {
+        view.say(&already(&installed));
+        return Ok(());
+    }
+    let lock = store.lock(entry, &mut view)?;
+    // Another process may have fetched it while this one waited.
+    if !args.force
+        && let Some(installed) = usable(&store, entry, &mut view)?
+    {
+        view.say(&already(&installed));
+        return Ok(());
+    }
+    let (size, licence) = (bytes(entry.size), entry.licence);
+    view.say(&format!(
+        "{} by {}, {size}, licence {licence}",
+        entry.name, entry.author
+    ));
+    if let Some(proxy) = proxy_in_use() {
+        view.say(&format!("through the proxy {proxy}"));
+    }
+    let staging = store.staging(entry)?;
+    let request = ModelRequest {
+        name: entry.name.to_owned(),
+        file: entry.file.to_owned(),
+        size: entry.size,
+        sha256: entry.sha256,
+        mirrors: entry.mirrors(),
+        reserve: entry.size + PACKING_SLACK,
+    };
+    let original = fetch(&request, &staging, &mut view)?;
+    let source = view.source().unwrap_or("an earlier download").to_owned();
+    let installed = store.install(&lock, entry, &original, "model.gguf", &source)?;
+    view.say(&format!(
+        "{} is ready: {}",
+        entry.name,
+        installed.path.display()
+    ));
+    Ok(())
+}
+
+/// The installed model; a damaged one counts as missing, and says so.
+fn usable(store: &Store, entry: &Entry, view: &mut View) -> anyhow::Result<Option<Installed>> {
+    match store.find(entry.name) {
+        Err(damaged @ StoreError::Damaged { .. }) => {
+            view.say(&damaged.to_string());
+            Ok(None)
+        }
+        other => Ok(other?),
+    }
+}
+
+fn already(installed: &Installed) -> String {
+    let (name, size) = (
+        &installed.manifest.name,
+        bytes(installed.manifest.stored_size),
+    );
+    format!(
+        "{name} is here already ({size}): {}",
+        installed.path.display()
+    )
+}
+
+fn unknown(name: &str) -> String {
+    let known: Vec<_> = catalogue::all().iter().map(|entry| entry.name).collect();
+    format!(
+        "no model `{name}` in the catalogue; it has {}",
+        known.join(", ")
+    )
+}
+
+/// Runs `hob list`.
+pub(crate) fn list() -> anyhow::Result<()> {
+    let models = Store::open()?.list()?;
+    let mut out = std::io::stdout().lock();
+    if models.is_empty() {
+        writeln!(
+            out,
+            "no models yet; `hob pull` fetches {}",
+            catalogue::default_entry().name
+        )?;
+        return Ok(());
+    }
+    let name_width = |model: &Result<Installed, StoreError>| match model {
+        Ok(model) => model.manifest.name.chars().count(),
+        Err(_) => 0,
+    };
+    let width = models.iter().map(name_width).max().unwrap_or(0).max(4);
+    writeln!(
+        out,
+        "{:width$}  {:>9}  {:12}  SOURCE",
+        "NAME", "SIZE", "LICENCE"
+    )?;
+    for model in &models {
+        match model {
+            Ok(Installed { manifest: m, .. }) => {
+                let size = bytes(m.stored_size);
+                let line = format!(
+                    "{:width$}  {size:>9}  {:12}  {}",
+                    m.name, m.licence, m.source
+                );
+                writeln!(out, "{}", Plain(&line))?;
+            }
+            Err(error) => writeln!(out, "{}", Plain(&error.to_string()))?,
+        }
+    }
+    Ok(())
+}
+
+/// The file of the default model; fetches it when it is missing: asks first where a person is at
+/// the terminal (`interactive`) and has not said `yes`. Reads one line of standard input at most.
+pub(crate) fn ensure_default_model(yes: bool, interactive: bool) -> anyhow::Result<PathBuf> {
+    let store = Store::open()?;
+    match store.default_model() {
+        Ok(Some(installed)) => return Ok(installed.path),
+        Ok(None) => {}
+        Err(damaged @ StoreError::Damaged { .. }) => eprintln!("{}", Plain(&damaged.to_string())),
+        Err(error) => return Err(error.into()),
+    }
+    let entry = catalogue::default_entry();
+    if interactive && !yes && !ask(entry)? {
+        bail!(
+            "no model: `hob pull` fetches {}, or name a model file",
+            entry.name
+        );
+    }
+    pull_in_its_own_process(entry)?;
+    let installed = store.default_model()?;
+    let installed =
+        installed.with_context(|| format!("{} is not in the store after the pull", entry.name))?;
+    Ok(installed.path)
+}
+
+fn ask(entry: &Entry) -> anyhow::Result<bool> {
+    let mirrors: Vec<_> = entry
+        .mirrors()
+        .iter()
+        .map(hob_fetch::Mirror::label)
+        .collect();
+    let mut err = std::io::stderr().lock();
+    writeln!(
+        err,
+        "There is no model yet. The default is {} by {}:",
+        entry.name, entry.author
+    )?;
+    writeln!(err, "  {}, licence {}", bytes(entry.size), entry.licence)?;
+    writeln!(err, "  from {}", mirrors.join(", or the "))?;
+    write!(err, "Download it now? [Y/n] ")?;
+    err.flush()?;
+    let mut line = String::new();
+    if std::io::stdin().lock().read_line(&mut line)? == 0 {
+        return Ok(false);
+    }
+    Ok(matches!(
+        line.trim().to_lowercase().as_str(),
+        "" | "y" | "yes"
+    ))
+}
+
+/// `hob pull` as a process that shares neither memory, nor standard input, nor open files, nor the
+/// environment's other contents with this one.
+fn pull_in_its_own_process(entry: &Entry) -> anyhow::Result<()> {
+    let program = std::env::current_exe().context("cannot find the program hob itself")?;
+    let mut command = Command::new(&program);
+    clean_environment(&mut command)
+        .args(["pull", entry.name])
+        .stdin(Stdio::null());
+    if !std::io::stdout().is_terminal() {
+        // Standard output is for the answer.
+        command.stdout(Stdio::null());
+    }
+    let status = command
+        .status()
+        .with_context(|| format!("cannot start {}", program.display()))?;
+    if !status.success() {
+        bail!("fetching {} failed ({status})", entry.name);
+    }
+    Ok(())
+}

@@ -1,0 +1,190 @@
+//! What a person sees of a download: a bar with size, speed and time left on a terminal, a line now
+//! and then elsewhere. Everything goes to standard error.
+
+use std::io::IsTerminal;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use hob_fetch::{Event, Progress};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::terminal::{Plain, bytes};
+
+/// Least time between two lines where there is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+
+/// Shows events; remembers where the bytes came from.
+pub(crate) struct View {
+    is_quiet: bool,
+    is_terminal: bool,
+    bar: Option<ProgressBar>,
+    step: Step,
+    source: Option<String>,
+}
+
+/// What is being counted.
+struct Step {
+    name: String,
+    total: Option<u64>,
+    /// Bytes that were here when the clock started.
+    first: u64,
+    start: Instant,
+    told: Instant,
+}
+
+impl Step {
+    fn new(name: String, total: Option<u64>, first: u64) -> Self {
+        let now = Instant::now();
+        Self {
+            name,
+            total,
+            first,
+            start: now,
+            told: now,
+        }
+    }
+
+    /// `37%  34.5 MiB of 93.8 MiB, 5.2 MiB/s, 11 s left`.
+    fn line(&self, done: u64) -> String {
+        let speed =
+            done.saturating_sub(self.first) as f64 / self.start.elapsed().as_secs_f64().max(1e-3);
+        let speed_text = bytes(speed as u64);
+        let Some(total) = self.total.filter(|total| *total > 0) else {
+            return format!("{}, {speed_text}/s", bytes(done));
+        };
+        let percent = done.saturating_mul(100) / total;
+        let left = total.saturating_sub(done) as f64 / speed.max(1.0);
+        format!(
+            "{percent:3}%  {} of {}, {speed_text}/s, {left:.0} s left",
+            bytes(done),
+            bytes(total)
+        )
+    }
+}
+
+impl View {
+    pub(crate) fn new(is_quiet: bool) -> Self {
+        let is_terminal = std::io::stderr().is_terminal();
+        Self {
+            is_quiet,
+            is_terminal,
+            bar: None,
+            step: Step::new(String::new(), None, 0),
+            source: None,
+        }
+    }
+
+    /// Where the download came from, once one was under way.
+    pub(crate) fn source(&self) -> Option<&str> {
+        self.source.as_deref()
+    }
+
+    /// A line of text, above the bar if there is one.
+    pub(crate) fn say(&self, text: &str) {
+        if self.is_quiet {
+            return;
+        }
+        match &self.bar {
+            Some(bar) => bar.suspend(|| eprintln!("{}", Plain(text))),
+            None => eprintln!("{}", Plain(text)),
+        }
+    }
+
+    /// Begins to count `total` bytes, of which `done` are here.
+    pub(crate) fn begin(&mut self, name: &str, total: Option<u64>, done: u64) {
+        self.end();
+        self.step = Step::new(name.to_owned(), total, done);
+        if self.is_quiet {
+            return;
+        }
+        if !self.is_terminal {
+            let size = total.map_or_else(String::new, |total| format!(", {}", bytes(total)));
+            let here = if done > 0 {
+                format!(", {} here already", bytes(done))
+            } else {
+                String::new()
+            };
+            self.say(&format!("{name}{size}{here}"));
+            return;
+        }
+        let (bar, template) = match total {
+            Some(total) => (
+                ProgressBar::new(total),
+                "{msg} {bar:24} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} left",
+            ),
+            None => (
+                ProgressBar::new_spinner(),
+                "{msg} {spinner} {binary_bytes} {binary_bytes_per_sec}",
+            ),
+        };
+        // The template is a constant; the default style is the answer to a mistake in it.
+        let style =
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        bar.set_style(style);
+        bar.set_message(Plain(name).to_string());
+        bar.set_position(done);
+        bar.reset_eta();
+        bar.enable_steady_tick(Duration::from_millis(200));
+        self.bar = Some(bar);
+    }
+
+    /// Bytes that are here now.
+    pub(crate) fn advance(&mut self, done: u64) {
+        match &self.bar {
+            Some(bar) => bar.set_position(done),
+            None if !self.is_terminal && self.step.told.elapsed() >= LINE_EVERY => {
+                self.step.told = Instant::now();
+                self.say(&self.step.line(done));
+            }
+            None => {}
+        }
+    }
+
+    /// Ends the counting and leaves a line that says what it took.
+    pub(crate) fn end(&mut self) {
+        let Some(bar) = self.bar.take() else { return };
+        let (done, took) = (bar.position(), self.step.start.elapsed().as_secs_f64());
+        bar.finish_and_clear();
+        let speed = done.saturating_sub(self.step.first) as f64 / took.max(1e-3);
+        self.say(&format!(
+            "{} {} in {took:.1} s ({}/s)",
+            self.step.name,
+            bytes(done),
+            bytes(speed as u64)
+        ));
+    }
+}
+
+impl Progress for View {
+    fn event(&mut self, event: Event<'_>) -> ControlFlow<()> {
+        match event {
+            Event::Waiting => self.say("another hob is fetching it; waiting"),
+            Event::Trying { mirror } => self.say(&format!("asking {mirror}")),
+            Event::Failed { mirror, error } => {
+                self.end();
+                self.say(&format!("{mirror}: {error}"));
+            }
+            Event::Start {
+                mirror,
+                host,
+                total,
+                done,
+            } => {
+                self.source = Some(mirror.to_owned());
+                self.begin(&format!("downloading from {host}"), total, done);
+            }
+            Event::Bytes { done } => self.advance(done),
+            Event::Retry { wait, why, .. } => {
+                self.end();
+                self.say(&format!("{why}; going on in {:.1} s", wait.as_secs_f64()));
+            }
+            Event::Unpacking { total } => self.begin("unpacking", Some(total), 0),
+            Event::Verified => {
+                self.end();
+                self.say("size and SHA-256 are right");
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
