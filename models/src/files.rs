@@ -77,7 +77,10 @@ impl ModelFile {
             Keep::Mapped => {
                 let mapping = Mapping::open(path)?;
                 let file = ModelFile::from_bytes(path, Bytes::new(mapping.clone()))?;
-                Ok(ModelFile { mapping: Some(mapping), ..file })
+                Ok(ModelFile {
+                    mapping: Some(mapping),
+                    ..file
+                })
             }
         }
     }
@@ -86,9 +89,17 @@ impl ModelFile {
     pub fn from_bytes(path: &Path, bytes: Bytes) -> Result<ModelFile> {
         let Some(kind) = Kind::of(&bytes) else {
             let first = bytes.get(..8).unwrap_or(&bytes).to_vec();
-            return Err(Error::UnknownKind { path: path.to_owned(), first });
+            return Err(Error::UnknownKind {
+                path: path.to_owned(),
+                first,
+            });
         };
-        Ok(ModelFile { kind, path: path.to_owned(), bytes, mapping: None })
+        Ok(ModelFile {
+            kind,
+            path: path.to_owned(),
+            bytes,
+            mapping: None,
+        })
     }
 
     /// The file's identity when it was opened, if it is mapped.
@@ -98,7 +109,9 @@ impl ModelFile {
 
     /// An error if the file is mapped and was changed since.
     pub fn check_unchanged(&self) -> Result<()> {
-        self.mapping.as_ref().map_or(Ok(()), |m| m.check_unchanged())
+        self.mapping
+            .as_ref()
+            .map_or(Ok(()), |m| m.check_unchanged())
     }
 }
 
@@ -156,9 +169,21 @@ impl ModelFiles {
             }
             _ => vec![ModelFile::open(path, keep)?],
         };
-        let mut files = ModelFiles { parts, side: BTreeMap::new(), path: path.to_owned(), dir: None };
-        if files.parts.first().is_some_and(|p| packed::original_kind(p) == Some(Kind::Safetensors)) {
-            let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut files = ModelFiles {
+            parts,
+            side: BTreeMap::new(),
+            path: path.to_owned(),
+            dir: None,
+        };
+        if files
+            .parts
+            .first()
+            .is_some_and(|p| packed::original_kind(p) == Some(Kind::Safetensors))
+        {
+            let dir = path
+                .parent()
+                .filter(|p| !p.as_os_str().is_empty())
+                .unwrap_or(Path::new("."));
             files.side = open_side(dir)?;
             files.dir = (files.parts.len() > 1).then(|| dir.to_owned());
         }
@@ -169,7 +194,12 @@ impl ModelFiles {
     pub fn from_bytes(path: impl AsRef<Path>, bytes: Bytes) -> Result<ModelFiles> {
         let path = path.as_ref();
         let parts = vec![ModelFile::from_bytes(path, bytes)?];
-        Ok(ModelFiles { parts, side: BTreeMap::new(), path: path.to_owned(), dir: None })
+        Ok(ModelFiles {
+            parts,
+            side: BTreeMap::new(),
+            path: path.to_owned(),
+            dir: None,
+        })
     }
 
     /// An error if any of the mapped files was changed since it was opened.
@@ -199,7 +229,12 @@ fn open_directory(dir: &Path, keep: Keep) -> Result<ModelFiles> {
         ModelFile::open(path, keep)
     };
     let parts = paths.iter().map(open).collect::<Result<Vec<_>>>()?;
-    Ok(ModelFiles { parts, side: open_side(dir)?, path: dir.to_owned(), dir: Some(dir.to_owned()) })
+    Ok(ModelFiles {
+        parts,
+        side: open_side(dir)?,
+        path: dir.to_owned(),
+        dir: Some(dir.to_owned()),
+    })
 }
 
 fn open_side(dir: &Path) -> Result<BTreeMap<&'static str, Bytes>> {
@@ -213,7 +248,10 @@ fn open_side(dir: &Path) -> Result<BTreeMap<&'static str, Bytes>> {
         };
         check_link(dir, &path)?;
         if meta.len() > MAX_SIDE_BYTES {
-            let problem = format!("is {} bytes, and at most {MAX_SIDE_BYTES} are read", meta.len());
+            let problem = format!(
+                "is {} bytes, and at most {MAX_SIDE_BYTES} are read",
+                meta.len()
+            );
             return Err(Error::malformed(&path, "size", problem));
         }
         // Owned: they are parsed as text, and must not change between two looks.
@@ -232,13 +270,19 @@ fn check_link(dir: &Path, path: &Path) -> Result<()> {
     }
     let target = std::fs::canonicalize(path).map_err(stat)?;
     let dir = std::fs::canonicalize(dir).map_err(stat)?;
-    let blobs = dir.ancestors().nth(2).map(|repository| repository.join("blobs"));
+    let blobs = dir
+        .ancestors()
+        .nth(2)
+        .map(|repository| repository.join("blobs"));
     let in_snapshots = dir.parent().is_some_and(|p| p.ends_with("snapshots"));
     let parent = target.parent();
     if parent == Some(&*dir) || in_snapshots && parent.is_some() && parent == blobs.as_deref() {
         return Ok(());
     }
     let target = target.to_string_lossy();
-    let problem = format!("leads to {:?}, outside of the model's directory; copy the file there", Text::str(&target));
+    let problem = format!(
+        "leads to {:?}, outside of the model's directory; copy the file there",
+        Text::str(&target)
+    );
     Err(Error::malformed(path, "symbolic link", problem))
 }

@@ -251,7 +251,11 @@ impl fmt::Debug for Mapping {
 fn inner_pages(range: Range<usize>, len: usize) -> Option<(usize, usize)> {
     let page = rustix::param::page_size();
     // The rest of the last page belongs to nobody.
-    let end = if range.end >= len { len } else { range.end / page * page };
+    let end = if range.end >= len {
+        len
+    } else {
+        range.end / page * page
+    };
     let start = range.start.checked_next_multiple_of(page)?;
     (start < end).then(|| (start, end - start))
 }

@@ -34,11 +34,17 @@ impl Safetensors {
         let config = match files.side.get("config.json") {
             Some(bytes) => {
                 let dir = files.path.parent().unwrap_or(&files.path);
-                json(&files.dir.as_deref().unwrap_or(dir).join("config.json"), bytes)?
+                json(
+                    &files.dir.as_deref().unwrap_or(dir).join("config.json"),
+                    bytes,
+                )?
             }
             None => Value::Null,
         };
-        Ok(Safetensors { config, side: files.side.clone() })
+        Ok(Safetensors {
+            config,
+            side: files.side.clone(),
+        })
     }
 
     /// The bytes of the side file with this name.
@@ -53,12 +59,19 @@ const MAX_JSON_BYTES: usize = 32 << 20;
 /// Parses a JSON file. Errors give the place, not the text (which may be anything).
 fn json(path: &Path, bytes: &[u8]) -> Result<Value> {
     if bytes.len() > MAX_JSON_BYTES {
-        let problem = format!("is {} bytes, and at most {MAX_JSON_BYTES} are parsed", bytes.len());
+        let problem = format!(
+            "is {} bytes, and at most {MAX_JSON_BYTES} are parsed",
+            bytes.len()
+        );
         return Err(Error::malformed(path, "size", problem));
     }
     serde_json::from_slice(bytes).map_err(|e| {
         let field = format!("line {}, column {}", e.line(), e.column());
-        Error::malformed(path, field, format!("is not JSON ({:?} error)", e.classify()))
+        Error::malformed(
+            path,
+            field,
+            format!("is not JSON ({:?} error)", e.classify()),
+        )
     })
 }
 
@@ -67,14 +80,20 @@ fn json(path: &Path, bytes: &[u8]) -> Result<Value> {
 pub(crate) fn tensors(path: &Path, bytes: &Bytes) -> Result<(Vec<Tensor>, Vec<(String, String)>)> {
     let (header, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| {
         // The message may quote the file.
-        Error::malformed(path, "safetensors header", format!("{:?}", Text::str(&e.to_string())))
+        Error::malformed(
+            path,
+            "safetensors header",
+            format!("{:?}", Text::str(&e.to_string())),
+        )
     })?;
     let data_start = header + 8; // within the file: the crate took the header from it
     let mut found = Vec::new();
     let mut unsupported = Vec::new();
     // In the order of the data.
     for name in metadata.offset_keys() {
-        let Some(info) = metadata.info(&name) else { continue };
+        let Some(info) = metadata.info(&name) else {
+            continue;
+        };
         let format = match info.dtype {
             Dtype::F32 => Format::F32,
             Dtype::F16 => Format::F16,
@@ -99,11 +118,16 @@ pub(crate) fn tensors(path: &Path, bytes: &Bytes) -> Result<(Vec<Tensor>, Vec<(S
         let n_dims = info.shape.len().max(1) as u32; // a scalar is a vector of one
         let (start, end) = info.data_offsets;
         let data = bytes.slice(data_start.saturating_add(start)..data_start.saturating_add(end));
-        let tensor = data.and_then(|data| Tensor::new(name.as_str().into(), format, n_dims, dims, data));
+        let tensor =
+            data.and_then(|data| Tensor::new(name.as_str().into(), format, n_dims, dims, data));
         // The crate checked offsets, shape and type against each other.
         let Some(tensor) = tensor else {
             let field = format!("tensor {:?}", Text::str(&name));
-            return Err(Error::malformed(path, field, "its shape and its bytes do not agree"));
+            return Err(Error::malformed(
+                path,
+                field,
+                "its shape and its bytes do not agree",
+            ));
         };
         found.push(tensor);
     }
@@ -119,11 +143,21 @@ pub(crate) struct Index {
 impl Index {
     /// Parses the index; `None` if there is none, or if the user chose a lone file.
     pub(crate) fn read(files: &ModelFiles) -> Result<Option<Index>> {
-        let (Some(dir), Some(bytes)) = (&files.dir, files.side.get(INDEX)) else { return Ok(None) };
+        let (Some(dir), Some(bytes)) = (&files.dir, files.side.get(INDEX)) else {
+            return Ok(None);
+        };
         let path = dir.join(INDEX);
         let root = json(&path, bytes)?;
-        let Some(entries) = root.get("weight_map").and_then(Value::as_object).filter(|m| !m.is_empty()) else {
-            return Err(Error::malformed(&path, "weight_map", "is missing, empty or no object"));
+        let Some(entries) = root
+            .get("weight_map")
+            .and_then(Value::as_object)
+            .filter(|m| !m.is_empty())
+        else {
+            return Err(Error::malformed(
+                &path,
+                "weight_map",
+                "is missing, empty or no object",
+            ));
         };
         let mut names: HashMap<&str, Arc<str>> = HashMap::new();
         let mut map = HashMap::with_capacity(entries.len());
@@ -133,12 +167,21 @@ impl Index {
                 return Err(Error::malformed(&path, field(), "is no string"));
             };
             // A plain name: no directory, no parent, no drive.
-            let plain = !file.is_empty() && file != "." && file != ".." && !file.contains(['/', '\\', ':', '\0']);
+            let plain = !file.is_empty()
+                && file != "."
+                && file != ".."
+                && !file.contains(['/', '\\', ':', '\0']);
             if !plain {
-                let problem = format!("is {:?}, not the plain name of a file in this directory", Text::str(file));
+                let problem = format!(
+                    "is {:?}, not the plain name of a file in this directory",
+                    Text::str(file)
+                );
                 return Err(Error::malformed(&path, field(), problem));
             }
-            map.insert(tensor.clone(), names.entry(file).or_insert_with(|| file.into()).clone());
+            map.insert(
+                tensor.clone(),
+                names.entry(file).or_insert_with(|| file.into()).clone(),
+            );
         }
         Ok(Some(Index { path, map }))
     }
@@ -146,12 +189,18 @@ impl Index {
     /// Reduces `parts` to the shards that the index names, in the order of their names.
     pub(crate) fn select(&self, parts: Vec<ModelFile>) -> Result<Vec<ModelFile>> {
         let shards: BTreeSet<&str> = self.map.values().map(|s| &**s).collect();
-        let mut by_name: HashMap<_, _> =
-            parts.into_iter().filter_map(|p| Some((p.path.file_name()?.to_owned(), p))).collect();
+        let mut by_name: HashMap<_, _> = parts
+            .into_iter()
+            .filter_map(|p| Some((p.path.file_name()?.to_owned(), p)))
+            .collect();
         let take = |shard: &str| {
             by_name.remove(OsStr::new(shard)).ok_or_else(|| {
                 let field = format!("shard {:?}", Text::str(shard));
-                Error::malformed(&self.path, field, "is named by the index and not there; fetch it")
+                Error::malformed(
+                    &self.path,
+                    field,
+                    "is named by the index and not there; fetch it",
+                )
             })
         };
         shards.into_iter().map(take).collect()
@@ -170,8 +219,10 @@ impl Index {
                 Some(other) => format!("it is in {:?}", Text::str(&other.to_string_lossy())),
                 None => "it is in none of the shards".to_owned(),
             };
-            let problem =
-                format!("names {:?}, but {place}; shards of different downloads were mixed", Text::str(file));
+            let problem = format!(
+                "names {:?}, but {place}; shards of different downloads were mixed",
+                Text::str(file)
+            );
             return Err(Error::malformed(&self.path, field, problem));
         }
         Ok(())
@@ -182,16 +233,26 @@ impl Index {
 pub(crate) fn without_index(path: &Path, mut parts: Vec<ModelFile>) -> Result<Vec<ModelFile>> {
     let set = parts.first().and_then(|p| SplitName::of(&p.path));
     let is_set = set.is_some_and(|s| {
-        s.count as usize == parts.len() && parts.iter().zip(1..).all(|(p, number)| p.path == s.part(number))
+        s.count as usize == parts.len()
+            && parts
+                .iter()
+                .zip(1..)
+                .all(|(p, number)| p.path == s.part(number))
     });
     if parts.len() < 2 || is_set {
         return Ok(parts);
     }
     // A repository may hold the same weights twice, as model.safetensors and otherwise.
-    match parts.iter().position(|p| p.path.file_name() == Some(OsStr::new("model.safetensors"))) {
+    match parts
+        .iter()
+        .position(|p| p.path.file_name() == Some(OsStr::new("model.safetensors")))
+    {
         Some(usual) => Ok(vec![parts.swap_remove(usual)]),
         None => {
-            let problem = format!("is missing, and there are {} .safetensors files", parts.len());
+            let problem = format!(
+                "is missing, and there are {} .safetensors files",
+                parts.len()
+            );
             Err(Error::malformed(path, INDEX, problem))
         }
     }

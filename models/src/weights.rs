@@ -131,35 +131,45 @@ impl Weights {
     /// Parses files that were opened before. Opens nothing.
     pub fn parse(mut files: ModelFiles) -> Result<Weights> {
         let Some(first) = files.parts.first() else {
-            return Err(Error::malformed(&files.path, "model", "has no files with weights"));
+            return Err(Error::malformed(
+                &files.path,
+                "model",
+                "has no files with weights",
+            ));
         };
         let (kind, ..) = packed::original(first)?;
-        let mut found = Found::default();
-        let source = if kind == Kind::Safetensors {
+        if kind == Kind::Safetensors {
             let index = Index::read(&files)?;
             let parts = std::mem::take(&mut files.parts);
             files.parts = match &index {
                 Some(index) => index.select(parts)?,
                 None => safetensors::without_index(&files.path, parts)?,
             };
+            let mut found = Found::default();
             for (part, file) in files.parts.iter().enumerate() {
-                found.add(part, file, kind)?;
+                found.add(part, file, parse_part(file, kind)?)?;
             }
             if let Some(index) = index {
                 index.check(|name| files.parts.get(*found.owner.get(name)?)?.path.file_name())?;
             }
-            Source::Safetensors(Safetensors::parse(&files)?)
-        } else {
-            let mut headers = Vec::new();
-            for (part, file) in files.parts.iter().enumerate() {
-                headers.extend(found.add(part, file, kind)?.map(|header| (&*file.path, header)));
-            }
-            gguf::split::check(&headers.iter().map(|(p, g)| (*p, g)).collect::<Vec<_>>())?;
-            match headers.into_iter().next() {
-                Some((_, first)) => Source::Gguf(first),
-                None => return Err(Error::malformed(&files.path, "model", "has no GGUF header")),
-            }
+            let source = Source::Safetensors(Safetensors::parse(&files)?);
+            return Ok(found.finish(source, files));
+        }
+        // Whether the parts belong together is decided before what they hold is compared.
+        let mut parsed =
+            files.parts.iter().map(|file| parse_part(file, kind)).collect::<Result<Vec<_>>>()?;
+        let header = |(file, part): (_, &Parsed)| Some((file, part.header.clone()?));
+        let headers: Vec<(&ModelFile, Gguf)> = files.parts.iter().zip(&parsed).filter_map(header).collect();
+        let headers: Vec<(&Path, &Gguf)> = headers.iter().map(|(f, g)| (f.path.as_path(), g)).collect();
+        gguf::split::check(&headers)?;
+        let Some(first) = parsed.first_mut().and_then(|part| part.header.take()) else {
+            return Err(Error::malformed(&files.path, "model", "has no GGUF header"));
         };
+        let mut found = Found::default();
+        for (part, (file, parsed)) in files.parts.iter().zip(parsed).enumerate() {
+            found.add(part, file, parsed)?;
+        }
+        let source = Source::Gguf(first);
         Ok(found.finish(source, files))
     }
 
@@ -193,9 +203,9 @@ impl Weights {
     pub fn require(&self, name: &str) -> Result<&Tensor> {
         self.tensor(name)
             .ok_or_else(|| match self.unsupported.get(name) {
-                Some(found) => Error::UnsupportedType {
+                Some(found) => Error::Unsupported {
                     name: name.to_owned(),
-                    found: (*found).to_owned(),
+                    found: found.clone(),
                 },
                 None => Error::MissingTensor {
                     name: name.to_owned(),
@@ -208,11 +218,11 @@ impl Weights {
         &self.tensors
     }
 
-    /// Names and types of the tensors that hob cannot compute with.
-    pub fn unsupported(&self) -> impl Iterator<Item = (&str, &'static str)> {
+    /// The tensors that hob cannot compute with: name, and what is unsupported ("of type IQ2_XXS").
+    pub fn unsupported(&self) -> impl Iterator<Item = (&str, &str)> {
         self.unsupported
             .iter()
-            .map(|(name, found)| (name.as_str(), *found))
+            .map(|(name, found)| (name.as_str(), found.as_str()))
     }
 
     /// Bytes of all tensors.
@@ -236,54 +246,75 @@ struct Found {
 }
 
 impl Found {
-    /// Adds the tensors of one file, which must be of `kind`; returns the header of a GGUF.
-    fn add(&mut self, part: usize, file: &ModelFile, kind: Kind) -> Result<Option<Gguf>> {
-        let (found, bytes, packed) = packed::original(file)?;
-        if found != kind {
-            let problem = format!("is {}, but the first part is {}", found.name(), kind.name());
-            return Err(Error::malformed(&file.path, "kind of file", problem));
-        }
-        let (mut tensors, unsupported, header) = parse_file(&file.path, kind, &bytes)?;
-        mark_packed(&mut tensors, packed);
-        let names = tensors.iter().map(|t| t.name.clone());
-        for name in names.chain(unsupported.iter().map(|(name, _)| name.as_str().into())) {
+    /// Adds the tensors of one part; a name that another part has is an error.
+    fn add(&mut self, part: usize, file: &ModelFile, parsed: Parsed) -> Result<()> {
+        let names = parsed.tensors.iter().map(|t| t.name.clone());
+        for name in names.chain(parsed.unsupported.iter().map(|(name, _)| name.as_str().into())) {
             if let Some(other) = self.owner.insert(name.clone(), part) {
                 let field = format!("tensor {:?}", crate::error::Text::str(&name));
                 return Err(Error::malformed(&file.path, field, format!("is also in part {}", other + 1)));
             }
         }
-        self.tensors.append(&mut tensors);
-        self.unsupported.extend(unsupported);
-        Ok(header)
+        self.tensors.extend(parsed.tensors);
+        self.unsupported.extend(parsed.unsupported);
+        Ok(())
     }
 
     fn finish(self, source: Source, files: ModelFiles) -> Weights {
-        let by_name = self.tensors.iter().enumerate().map(|(i, t)| (t.name.clone(), i)).collect();
-        Weights { source, tensors: self.tensors, by_name, unsupported: self.unsupported, files }
+        let by_name = self
+            .tensors
+            .iter()
+            .enumerate()
+            .map(|(i, t)| (t.name.clone(), i))
+            .collect();
+        Weights {
+            source,
+            tensors: self.tensors,
+            by_name,
+            unsupported: self.unsupported,
+            files,
+        }
     }
 }
 
 /// The tensors of one file, as packing and unpacking need them.
 pub(crate) fn file_tensors(path: &Path, kind: Kind, bytes: &Bytes, packed: bool) -> Result<Vec<Tensor>> {
-    let (mut tensors, ..) = parse_file(path, kind, bytes)?;
-    mark_packed(&mut tensors, packed);
-    Ok(tensors)
+    Ok(parse_file(path, kind, bytes, packed)?.tensors)
 }
 
-fn mark_packed(tensors: &mut [Tensor], packed: bool) {
-    for t in tensors.iter_mut().filter(|t| packed && packed::is_matrix(t)) {
+/// What is in a file.
+struct Parsed {
+    tensors: Vec<Tensor>,
+    /// Tensors that hob cannot compute with: name, and what is unsupported.
+    unsupported: Vec<(String, String)>,
+    /// Of a GGUF.
+    header: Option<Gguf>,
+}
+
+/// Parses one part of a model of `kind`, packed or not.
+fn parse_part(file: &ModelFile, kind: Kind) -> Result<Parsed> {
+    let (found, bytes, packed) = packed::original(file)?;
+    if found != kind {
+        let problem = format!("is {}, but the first part is {}", found.name(), kind.name());
+        return Err(Error::malformed(&file.path, "kind of file", problem));
+    }
+    parse_file(&file.path, kind, &bytes, packed)
+}
+
+fn parse_file(path: &Path, kind: Kind, bytes: &Bytes, packed: bool) -> Result<Parsed> {
+    let mut parsed = if kind == Kind::Gguf {
+        parse_gguf(path, bytes)?
+    } else {
+        let (tensors, unsupported) = safetensors::tensors(path, bytes)?;
+        Parsed { tensors, unsupported, header: None }
+    };
+    for t in parsed.tensors.iter_mut().filter(|t| packed && packed::is_matrix(t)) {
         t.layout = Layout::Packed;
     }
+    Ok(parsed)
 }
 
-/// What is in a file: tensors, tensors that hob cannot compute with, and the header of a GGUF.
-type Parsed = (Vec<Tensor>, Vec<(String, String)>, Option<Gguf>);
-
-fn parse_file(path: &Path, kind: Kind, bytes: &Bytes) -> Result<Parsed> {
-    if kind != Kind::Gguf {
-        let (tensors, unsupported) = safetensors::tensors(path, bytes)?;
-        return Ok((tensors, unsupported, None));
-    }
+fn parse_gguf(path: &Path, bytes: &Bytes) -> Result<Parsed> {
     let header = Gguf::parse(bytes).map_err(|source| Error::Gguf { path: path.to_owned(), source })?;
     let mut tensors = Vec::with_capacity(header.n_tensors());
     let mut unsupported = Vec::new();
@@ -301,5 +332,5 @@ fn parse_file(path: &Path, kind: Kind, bytes: &Bytes) -> Result<Parsed> {
         };
         tensors.push(tensor);
     }
-    Ok((tensors, unsupported, Some(header)))
+    Ok(Parsed { tensors, unsupported, header: Some(header) })
 }

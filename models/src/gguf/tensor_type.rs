@@ -34,27 +34,33 @@ impl TensorType {
             return Some(TensorType::Run(format));
         }
         let name = ggml_type_name(id)?;
-        let known = |elements, bytes| Some(TensorType::Known(BlockSize { name, elements, bytes }));
+        let known = |elements, bytes| {
+            Some(TensorType::Known(BlockSize {
+                name,
+                elements,
+                bytes,
+            }))
+        };
         match id {
-            9 => known(32, 36),   // Q8_1
+            9 => known(32, 36),    // Q8_1
             15 => known(256, 292), // Q8_K
-            16 => known(256, 66), // IQ2_XXS
-            17 => known(256, 74), // IQ2_XS
-            18 => known(256, 98), // IQ3_XXS
-            19 => known(256, 50), // IQ1_S
+            16 => known(256, 66),  // IQ2_XXS
+            17 => known(256, 74),  // IQ2_XS
+            18 => known(256, 98),  // IQ3_XXS
+            19 => known(256, 50),  // IQ1_S
             21 => known(256, 110), // IQ3_S
-            22 => known(256, 82), // IQ2_S
-            24 => known(1, 1),    // I8
-            25 => known(1, 2),    // I16
-            26 => known(1, 4),    // I32
-            27 => known(1, 8),    // I64
-            28 => known(1, 8),    // F64
-            29 => known(256, 56), // IQ1_M
-            34 => known(256, 54), // TQ1_0
-            35 => known(256, 66), // TQ2_0
-            40 => known(64, 36),  // NVFP4
-            41 => known(128, 18), // Q1_0
-            42 => known(64, 18),  // Q2_0
+            22 => known(256, 82),  // IQ2_S
+            24 => known(1, 1),     // I8
+            25 => known(1, 2),     // I16
+            26 => known(1, 4),     // I32
+            27 => known(1, 8),     // I64
+            28 => known(1, 8),     // F64
+            29 => known(256, 56),  // IQ1_M
+            34 => known(256, 54),  // TQ1_0
+            35 => known(256, 66),  // TQ2_0
+            40 => known(64, 36),   // NVFP4
+            41 => known(128, 18),  // Q1_0
+            42 => known(64, 18),   // Q2_0
             4 | 5 | 31..=33 | 36..=38 => Some(TensorType::Removed(name)),
             _ => None,
         }

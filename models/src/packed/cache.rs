@@ -28,13 +28,24 @@ fn entry(file: &ModelFile, dir: &Path) -> Option<PathBuf> {
     for n in [id.mtime.0, id.mtime.1, id.ctime.0, id.ctime.1] {
         key.update(n.to_le_bytes());
     }
-    key.update(Sha256::digest(file.bytes.get(..HEADER_BYTES).unwrap_or(&file.bytes)));
-    Some(dir.join(format!("{}.hob", hex(key.finalize().get(..20).unwrap_or(&[])))))
+    key.update(Sha256::digest(
+        file.bytes.get(..HEADER_BYTES).unwrap_or(&file.bytes),
+    ));
+    Some(dir.join(format!(
+        "{}.hob",
+        hex(key.finalize().get(..20).unwrap_or(&[]))
+    )))
 }
 
 /// The model with those parts replaced whose packed form is in the cache. Only opens; parses nothing.
 pub fn cache_lookup(files: ModelFiles, dir: &Path) -> Result<ModelFiles> {
-    replace(files, dir, |_, packed| if packed.exists() { open(packed).map(Some) } else { Ok(None) })
+    replace(files, dir, |_, packed| {
+        if packed.exists() {
+            open(packed).map(Some)
+        } else {
+            Ok(None)
+        }
+    })
 }
 
 /// The model with all parts replaced by their packed forms, which are made if they are not in the cache.
@@ -43,7 +54,9 @@ pub fn cached(files: ModelFiles, dir: &Path, watch: &dyn Watch) -> Result<ModelF
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(dir).map_err(|e| Error::io(dir, "create", e))?;
+    builder
+        .create(dir)
+        .map_err(|e| Error::io(dir, "create", e))?;
     replace(files, dir, |file, packed| {
         // One that does not open (another version's, or damaged) is replaced.
         if let Ok(found) = open(packed)
@@ -62,10 +75,13 @@ fn replace(
     mut find: impl FnMut(&ModelFile, &Path) -> Result<Option<ModelFile>>,
 ) -> Result<ModelFiles> {
     for part in &mut files.parts {
-        let Some(name) = entry(part, dir) else { continue };
-        if let Some(packed) = find(part, &name)? {
+        let Some(name) = entry(part, dir) else {
+            continue;
+        };
+        if let Some(mut packed) = find(part, &name)? {
             // The shard keeps its name: an index of shards speaks of it.
-            *part = ModelFile { path: part.path.clone(), ..packed };
+            packed.path = part.path.clone();
+            *part = packed;
         }
     }
     Ok(files)

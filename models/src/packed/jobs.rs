@@ -35,7 +35,12 @@ pub(super) struct Job {
 
 impl Job {
     /// Writes this piece to `dst`, from `src`; both of the range's length.
-    pub(super) fn run(&self, way: Way, src: &[u8], dst: &mut [u8]) -> Result<(), hob_kernels::error::ShapeError> {
+    pub(super) fn run(
+        &self,
+        way: Way,
+        src: &[u8],
+        dst: &mut [u8],
+    ) -> Result<(), hob_kernels::error::ShapeError> {
         let Some((format, cols, tile_bytes)) = self.tiles else {
             // Equal lengths, and if not the shorter: never a panic.
             dst.iter_mut().zip(src).for_each(|(d, s)| *d = *s);
@@ -56,7 +61,10 @@ fn copies(range: Range<usize>, jobs: &mut Vec<Job>) {
     let mut start = range.start;
     while start < range.end {
         let end = range.end.min(start.saturating_add(PIECE_BYTES));
-        jobs.push(Job { range: start..end, tiles: None });
+        jobs.push(Job {
+            range: start..end,
+            tiles: None,
+        });
         start = end;
     }
 }
@@ -77,7 +85,10 @@ fn tensor_jobs(tensor: &Tensor, start: usize, jobs: &mut Vec<Job>) {
         let mut at = first;
         while at < tiled {
             let end = tiled.min(at + tiles_each * tile_bytes);
-            jobs.push(Job { range: at..end, tiles: Some((tensor.format, tensor.cols(), tile_bytes)) });
+            jobs.push(Job {
+                range: at..end,
+                tiles: Some((tensor.format, tensor.cols(), tile_bytes)),
+            });
             at = end;
         }
         copies(tiled..first + matrix_bytes, jobs);
@@ -87,8 +98,10 @@ fn tensor_jobs(tensor: &Tensor, start: usize, jobs: &mut Vec<Job>) {
 /// The pieces of a file of `len` bytes with these tensors, in order, without gaps. Each tensor's position is
 /// that of its bytes in their owner, less `origin`.
 pub(super) fn file_jobs(tensors: &[Tensor], origin: usize, len: usize) -> Vec<Job> {
-    let mut order: Vec<(usize, &Tensor)> =
-        tensors.iter().filter_map(|t| Some((t.bytes.start().checked_sub(origin)?, t))).collect();
+    let mut order: Vec<(usize, &Tensor)> = tensors
+        .iter()
+        .filter_map(|t| Some((t.bytes.start().checked_sub(origin)?, t)))
+        .collect();
     order.sort_by_key(|(start, _)| *start);
     let mut jobs = Vec::new();
     let mut at = 0;
@@ -110,12 +123,20 @@ pub(super) struct Meter<'a> {
 
 impl<'a> Meter<'a> {
     pub(super) fn new(watch: &'a dyn Watch, total: u64) -> Meter<'a> {
-        Meter { watch, total, done: AtomicU64::new(0) }
+        Meter {
+            watch,
+            total,
+            done: AtomicU64::new(0),
+        }
     }
 
     /// An error if the work is to stop.
     pub(super) fn go_on(&self) -> Result<()> {
-        if self.watch.cancelled() { Err(Error::Cancelled) } else { Ok(()) }
+        if self.watch.cancelled() {
+            Err(Error::Cancelled)
+        } else {
+            Ok(())
+        }
     }
 
     pub(super) fn add(&self, bytes: usize) {
@@ -128,7 +149,11 @@ impl<'a> Meter<'a> {
 /// lets the source's pages go as it proceeds.
 pub(crate) fn pack_in_memory(tensors: &mut [Tensor], watch: &dyn Watch) -> Result<()> {
     let wanted = |t: &Tensor| t.layout == Layout::RowMajor && is_matrix(t);
-    let total: usize = tensors.iter().filter(|t| wanted(t)).map(|t| t.bytes.len().next_multiple_of(64)).sum();
+    let total: usize = tensors
+        .iter()
+        .filter(|t| wanted(t))
+        .map(|t| t.bytes.len().next_multiple_of(64))
+        .sum();
     let mut memory = Anonymous::zeroed(total)?;
     let meter = Meter::new(watch, total as u64);
 
@@ -148,8 +173,11 @@ pub(crate) fn pack_in_memory(tensors: &mut [Tensor], watch: &dyn Watch) -> Resul
     }
     pieces.into_par_iter().try_for_each(|(t, job, dst)| {
         meter.go_on()?;
-        let Some(src) = t.bytes.slice(job.range.clone()) else { return Ok(()) }; // jobs stay within the tensor
-        job.run(Way::Pack, &src, dst).map_err(|e| Error::malformed(t.name.as_ref().as_ref(), "packing", e.to_string()))?;
+        let Some(src) = t.bytes.slice(job.range.clone()) else {
+            return Ok(());
+        }; // jobs stay within the tensor
+        job.run(Way::Pack, &src, dst)
+            .map_err(|e| Error::malformed(t.name.as_ref().as_ref(), "packing", e.to_string()))?;
         src.release();
         meter.add(src.len());
         Ok(())

@@ -43,7 +43,9 @@ impl Watch for () {}
 ///
 /// Part of the packed file's definition: a change needs another [`CONTAINER_VERSION`].
 pub fn is_matrix(tensor: &Tensor) -> bool {
-    (2..=3).contains(&tensor.n_dims) && tensor.rows() >= hob_kernels::pack::TILE_ROWS && tensor.cols() >= 32
+    (2..=3).contains(&tensor.n_dims)
+        && tensor.rows() >= hob_kernels::pack::TILE_ROWS
+        && tensor.cols() >= 32
 }
 
 /// The original file inside a file of any kind: its kind, its bytes (of a packed file, with the matrices
@@ -54,7 +56,10 @@ pub(crate) fn original(file: &ModelFile) -> Result<(Kind, Bytes, bool)> {
     }
     let preamble = Preamble::read(&file.path, &file.bytes)?;
     // `read` compared the length with the preamble's.
-    let inner = file.bytes.slice(PREAMBLE_BYTES..file.bytes.len()).unwrap_or_else(|| Vec::new().into());
+    let inner = file
+        .bytes
+        .slice(PREAMBLE_BYTES..file.bytes.len())
+        .unwrap_or_else(|| Vec::new().into());
     Ok((preamble.kind, inner, true))
 }
 

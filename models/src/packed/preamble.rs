@@ -63,9 +63,21 @@ impl Preamble {
 
     /// Reads the preamble of the packed file `bytes`; `path` is for messages.
     pub fn read(path: &Path, bytes: &[u8]) -> Result<Preamble> {
-        let wrong = |field: &str, problem: String| Err(Error::malformed(path, format!("packed file: {field}"), problem));
+        let wrong = |field: &str, problem: String| {
+            Err(Error::malformed(
+                path,
+                format!("packed file: {field}"),
+                problem,
+            ))
+        };
         let Some((preamble, rest)) = bytes.split_at_checked(PREAMBLE_BYTES) else {
-            return wrong("preamble", format!("needs {PREAMBLE_BYTES} bytes, and the file has {}", bytes.len()));
+            return wrong(
+                "preamble",
+                format!(
+                    "needs {PREAMBLE_BYTES} bytes, and the file has {}",
+                    bytes.len()
+                ),
+            );
         };
         let part = |start: usize, len: usize| preamble.get(start..start + len).unwrap_or(&[]); // within 4096
         let u32_at = |at| part(at, 4).try_into().map_or(0, u32::from_le_bytes); // four bytes
@@ -75,13 +87,28 @@ impl Preamble {
         }
         let remedy = "import the model again with this version of hob";
         if u32_at(8) != CONTAINER_VERSION {
-            return wrong("version", format!("is {}, and this hob reads {CONTAINER_VERSION}; {remedy}", u32_at(8)));
+            return wrong(
+                "version",
+                format!(
+                    "is {}, and this hob reads {CONTAINER_VERSION}; {remedy}",
+                    u32_at(8)
+                ),
+            );
         }
         if u32_at(12) != LAYOUT_VERSION {
-            return wrong("layout version", format!("is {}, and this hob reads {LAYOUT_VERSION}; {remedy}", u32_at(12)));
+            return wrong(
+                "layout version",
+                format!(
+                    "is {}, and this hob reads {LAYOUT_VERSION}; {remedy}",
+                    u32_at(12)
+                ),
+            );
         }
         if part(64, 32) != Sha256::digest(part(0, 64)).as_slice() {
-            return wrong("checksum", format!("does not match the preamble; it is damaged, {remedy}"));
+            return wrong(
+                "checksum",
+                format!("does not match the preamble; it is damaged, {remedy}"),
+            );
         }
         if let Some(at) = part(96, PREAMBLE_BYTES - 96).iter().position(|&b| b != 0) {
             return wrong("padding", format!("byte {} is not zero; {remedy}", 96 + at));
@@ -89,21 +116,38 @@ impl Preamble {
         let kind = match u32_at(24) {
             1 => Kind::Gguf,
             2 => Kind::Safetensors,
-            other => return wrong("kind", format!("is {other}; 1 is GGUF and 2 is safetensors")),
+            other => {
+                return wrong(
+                    "kind",
+                    format!("is {other}; 1 is GGUF and 2 is safetensors"),
+                );
+            }
         };
         let sha256 = <[u8; 32]>::try_from(part(32, 32)).unwrap_or_default(); // 32 bytes
         let sha256 = match u32_at(28) {
             0 if sha256 == [0; 32] => None,
             1 => Some(sha256),
-            other => return wrong("flags", format!("are {other}, which does not fit the SHA-256 beside them")),
+            other => {
+                return wrong(
+                    "flags",
+                    format!("are {other}, which does not fit the SHA-256 beside them"),
+                );
+            }
         };
         let original_bytes = u64_at(16);
         if original_bytes != rest.len() as u64 {
-            let problem = format!("is {original_bytes}, but {} bytes follow; it was cut short, {remedy}", rest.len());
+            let problem = format!(
+                "is {original_bytes}, but {} bytes follow; it was cut short, {remedy}",
+                rest.len()
+            );
             return wrong("original length", problem);
         }
         match Kind::of(rest) {
-            Some(found) if found == kind => Ok(Preamble { kind, original_bytes, sha256 }),
+            Some(found) if found == kind => Ok(Preamble {
+                kind,
+                original_bytes,
+                sha256,
+            }),
             found => {
                 let found = found.map_or("something else", Kind::name);
                 wrong("kind", format!("is {}, but {found} follows", kind.name()))

@@ -32,9 +32,18 @@ const SPARE_BYTES: u64 = 64 << 20;
 /// Packs the model file `src` (GGUF or safetensors; one part, if it has several) to `dst`, on rayon's
 /// threads. The work is done under a lock of `dst`'s directory in a temporary file, which is synced and
 /// renamed at the end; the result is read-only. Returns what was recorded.
-pub fn pack_file(src: &ModelFile, dst: &Path, options: PackOptions, watch: &dyn Watch) -> Result<Preamble> {
+pub fn pack_file(
+    src: &ModelFile,
+    dst: &Path,
+    options: PackOptions,
+    watch: &dyn Watch,
+) -> Result<Preamble> {
     if src.kind == Kind::Packed {
-        return Err(Error::malformed(&src.path, "kind of file", "is packed already"));
+        return Err(Error::malformed(
+            &src.path,
+            "kind of file",
+            "is packed already",
+        ));
     }
     // Parse before anything is written: a malformed file leaves no trace.
     let tensors = file_tensors(&src.path, src.kind, &src.bytes, false)?;
@@ -47,11 +56,18 @@ pub fn pack_file(src: &ModelFile, dst: &Path, options: PackOptions, watch: &dyn 
     let free = free_bytes(dir)?;
     let need = (len + PREAMBLE_BYTES) as u64 + SPARE_BYTES;
     if free < need {
-        return Err(Error::NoSpace { path: dir.to_owned(), need, free });
+        return Err(Error::NoSpace {
+            path: dir.to_owned(),
+            need,
+            free,
+        });
     }
     let temporary = Temporary::create(dst)?;
     let io = |doing| move |e| Error::io(dst, doing, e);
-    temporary.file.set_len((len + PREAMBLE_BYTES) as u64).map_err(io("reserve space for"))?;
+    temporary
+        .file
+        .set_len((len + PREAMBLE_BYTES) as u64)
+        .map_err(io("reserve space for"))?;
 
     let hash = || -> Result<Option<[u8; 32]>> {
         if !options.hash && options.expect.is_none() {
@@ -67,10 +83,18 @@ pub fn pack_file(src: &ModelFile, dst: &Path, options: PackOptions, watch: &dyn 
     let pack = || {
         jobs.par_iter().try_for_each(|job| {
             meter.go_on()?;
-            let Some(from) = src.bytes.slice(job.range.clone()) else { return Ok(()) }; // jobs stay within the file
+            let Some(from) = src.bytes.slice(job.range.clone()) else {
+                return Ok(());
+            }; // jobs stay within the file
             let mut to = vec![0; from.len()];
-            job.run(Way::Pack, &from, &mut to).map_err(|e| Error::malformed(&src.path, "packing", e.to_string()))?;
-            write_at(&temporary.file, &to, (PREAMBLE_BYTES + job.range.start) as u64).map_err(io("write"))?;
+            job.run(Way::Pack, &from, &mut to)
+                .map_err(|e| Error::malformed(&src.path, "packing", e.to_string()))?;
+            write_at(
+                &temporary.file,
+                &to,
+                (PREAMBLE_BYTES + job.range.start) as u64,
+            )
+            .map_err(io("write"))?;
             meter.add(from.len());
             Ok(())
         })
@@ -81,12 +105,20 @@ pub fn pack_file(src: &ModelFile, dst: &Path, options: PackOptions, watch: &dyn 
     if let (Some(found), Some(recorded)) = (sha256, options.expect)
         && found != recorded
     {
-        return Err(Error::Damaged { path: src.path.clone(), found, recorded });
+        return Err(Error::Damaged {
+            path: src.path.clone(),
+            found,
+            recorded,
+        });
     }
     // What was written is worth keeping only if it all came from one state of the source.
     src.check_unchanged()?;
     src.bytes.release();
-    let preamble = Preamble { kind: src.kind, original_bytes: len as u64, sha256 };
+    let preamble = Preamble {
+        kind: src.kind,
+        original_bytes: len as u64,
+        sha256,
+    };
     write_at(&temporary.file, &preamble.to_bytes(), 0).map_err(io("write"))?;
     temporary.publish(dst)?;
     Ok(preamble)
@@ -94,7 +126,11 @@ pub fn pack_file(src: &ModelFile, dst: &Path, options: PackOptions, watch: &dyn 
 
 /// Streams the original's bytes out of `packed`, exactly, and returns their SHA-256. If one is recorded and
 /// differs, that is an error (after everything was written).
-pub fn unpack_to(packed: &ModelFile, out: &mut (dyn Write + Send), watch: &dyn Watch) -> Result<[u8; 32]> {
+pub fn unpack_to(
+    packed: &ModelFile,
+    out: &mut (dyn Write + Send),
+    watch: &dyn Watch,
+) -> Result<[u8; 32]> {
     let preamble = Preamble::read(&packed.path, &packed.bytes)?;
     let (kind, bytes, _) = original(packed)?;
     let tensors = file_tensors(&packed.path, kind, &bytes, true)?;
@@ -110,35 +146,54 @@ pub fn unpack_to(packed: &ModelFile, out: &mut (dyn Write + Send), watch: &dyn W
         let mut put = || -> Result<()> {
             for piece in &before {
                 hasher.update(piece);
-                out.write_all(piece).map_err(|e| Error::io(&packed.path, "write the original of", e))?;
+                out.write_all(piece)
+                    .map_err(|e| Error::io(&packed.path, "write the original of", e))?;
                 meter.add(piece.len());
             }
             Ok(())
         };
-        let unpack = || jobs.par_iter().map(|job| unpack_piece(packed, &bytes, job)).collect();
+        let unpack = || {
+            jobs.par_iter()
+                .map(|job| unpack_piece(packed, &bytes, job))
+                .collect()
+        };
         let (put, unpacked): (_, Result<Vec<_>>) = rayon::join(&mut put, unpack);
         put?;
         before = unpacked?;
     }
     let found: [u8; 32] = hasher.finalize().into();
     match preamble.sha256 {
-        Some(recorded) if recorded != found => Err(Error::Damaged { path: packed.path.clone(), found, recorded }),
+        Some(recorded) if recorded != found => Err(Error::Damaged {
+            path: packed.path.clone(),
+            found,
+            recorded,
+        }),
         _ => Ok(found),
     }
 }
 
 fn unpack_piece(packed: &ModelFile, bytes: &Bytes, job: &Job) -> Result<Vec<u8>> {
-    let Some(from) = bytes.slice(job.range.clone()) else { return Ok(Vec::new()) }; // jobs stay within the file
+    let Some(from) = bytes.slice(job.range.clone()) else {
+        return Ok(Vec::new());
+    }; // jobs stay within the file
     let mut to = vec![0; from.len()];
-    job.run(Way::Unpack, &from, &mut to).map_err(|e| Error::malformed(&packed.path, "unpacking", e.to_string()))?;
+    job.run(Way::Unpack, &from, &mut to)
+        .map_err(|e| Error::malformed(&packed.path, "unpacking", e.to_string()))?;
     from.release();
     Ok(to)
 }
 
 /// Checks `packed` against the SHA-256 of its original, and returns it. An error if none is recorded.
 pub fn verify(packed: &ModelFile, watch: &dyn Watch) -> Result<[u8; 32]> {
-    if Preamble::read(&packed.path, &packed.bytes)?.sha256.is_none() {
-        return Err(Error::malformed(&packed.path, "packed file: SHA-256", "was not recorded when it was made"));
+    if Preamble::read(&packed.path, &packed.bytes)?
+        .sha256
+        .is_none()
+    {
+        return Err(Error::malformed(
+            &packed.path,
+            "packed file: SHA-256",
+            "was not recorded when it was made",
+        ));
     }
     unpack_to(packed, &mut io::sink(), watch)
 }
@@ -150,7 +205,9 @@ pub(super) fn open(path: &Path) -> Result<ModelFile> {
 
 /// The directory of a file.
 pub(super) fn directory(path: &Path) -> &Path {
-    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    path.parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 #[cfg(unix)]
@@ -174,7 +231,8 @@ fn write_at(file: &File, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
 /// Bytes that an ordinary user may still write to the file system of `dir`.
 #[cfg(unix)]
 fn free_bytes(dir: &Path) -> Result<u64> {
-    let stat = rustix::fs::statvfs(dir).map_err(|e| Error::io(dir, "ask for the free space of", e.into()))?;
+    let stat = rustix::fs::statvfs(dir)
+        .map_err(|e| Error::io(dir, "ask for the free space of", e.into()))?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
@@ -192,12 +250,21 @@ impl Lock {
     pub(super) fn take(dir: &Path, watch: &dyn Watch) -> Result<Lock> {
         let path = dir.join(".hob.lock");
         let io = |e| Error::io(&path, "lock", e);
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(io)?;
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(io)?;
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(Lock(file)),
-                Err(std::fs::TryLockError::WouldBlock) if watch.cancelled() => return Err(Error::Cancelled),
-                Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(50)),
+                Err(std::fs::TryLockError::WouldBlock) if watch.cancelled() => {
+                    return Err(Error::Cancelled);
+                }
+                Err(std::fs::TryLockError::WouldBlock) => {
+                    std::thread::sleep(Duration::from_millis(50))
+                }
                 Err(std::fs::TryLockError::Error(e)) => return Err(io(e)),
             }
         }
@@ -232,7 +299,9 @@ impl Temporary {
         options.write(true).create_new(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(&path).map_err(|e| Error::io(&path, "create", e))?;
+        let file = options
+            .open(&path)
+            .map_err(|e| Error::io(&path, "create", e))?;
         Ok(Temporary { file, path })
     }
 
@@ -241,11 +310,15 @@ impl Temporary {
         let io = |doing| move |e| Error::io(dst, doing, e);
         let mut permissions = self.file.metadata().map_err(io("stat"))?.permissions();
         permissions.set_readonly(true);
-        self.file.set_permissions(permissions).map_err(io("make read-only"))?;
+        self.file
+            .set_permissions(permissions)
+            .map_err(io("make read-only"))?;
         self.file.sync_all().map_err(io("sync"))?;
         std::fs::rename(&self.path, dst).map_err(io("rename to"))?;
         #[cfg(unix)]
-        File::open(directory(dst)).and_then(|d| d.sync_all()).map_err(io("sync the directory of"))?;
+        File::open(directory(dst))
+            .and_then(|d| d.sync_all())
+            .map_err(io("sync the directory of"))?;
         Ok(())
     }
 }
