@@ -14,6 +14,9 @@
 use crate::error::{ShapeError, check_len};
 use crate::isa::Isa;
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+
 /// The alignment of activation rows and of the parts in them, in bytes.
 pub const ACT_ALIGN: usize = 64;
 
@@ -263,56 +266,25 @@ pub fn quantize_row(
     let q = view_mut(q, k);
     let d = view_mut(d, k / format.block());
     let sums = view_mut(sums, k / format.sum_block());
-    match (isa.is_available(), isa) {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: the CPU has what `Avx512` stands for.
-        (true, Isa::Avx512) => unsafe { x86::quantize_avx512(format, x, q, d, sums) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: the CPU has what `Avx2` stands for.
-        (true, Isa::Avx2) => unsafe { x86::quantize_avx2(format, x, q, d, sums) },
-        _ => quantize(format, x, q, d, sums),
+    #[cfg(target_arch = "x86_64")]
+    if isa >= Isa::Avx2 && crate::dispatch::proven(isa) >= Isa::Avx2 {
+        // SAFETY: `proven` says that this CPU has it.
+        unsafe { avx2::quantize(format, x, q, d, sums) };
+        return Ok(());
     }
+    let _ = isa;
+    quantize(format, x, q, d, sums);
     Ok(())
 }
 
-/// The body below, compiled for wider registers.
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use super::{ActFormat, quantize};
-
-    #[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2")]
-    pub(super) fn quantize_avx2(
-        format: ActFormat,
-        x: &[f32],
-        q: &mut [i8],
-        d: &mut [f32],
-        sums: &mut [i32],
-    ) {
-        quantize(format, x, q, d, sums);
-    }
-
-    #[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2")]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-    pub(super) fn quantize_avx512(
-        format: ActFormat,
-        x: &[f32],
-        q: &mut [i8],
-        d: &mut [f32],
-        sums: &mut [i32],
-    ) {
-        quantize(format, x, q, d, sums);
-    }
-}
-
-#[inline(always)]
+/// The definition, on parts whose lengths fit each other.
 fn quantize(format: ActFormat, x: &[f32], q: &mut [i8], d: &mut [f32], sums: &mut [i32]) {
     if format == ActFormat::Q8x32 {
         let blocks = x.as_chunks::<32>().0.iter().zip(q.as_chunks_mut::<32>().0);
-        for ((x, q), (d, sum)) in blocks.zip(d.iter_mut().zip(sums)) {
-            let amax = f32::from_bits(amax_bits(x));
-            let scale = 127.0 / amax;
-            *d = quantize_block(x, q, amax, scale, amax / 127.0);
-            *sum = sum_of(q);
+        for ((x, q), d) in blocks.zip(d) {
+            let scale = Scale::of_32(signed_extreme(x));
+            *d = scale.d;
+            *q = x.map(|v| scale.quant(v));
         }
     } else {
         let blocks = x
@@ -320,74 +292,66 @@ fn quantize(format: ActFormat, x: &[f32], q: &mut [i8], d: &mut [f32], sums: &mu
             .0
             .iter()
             .zip(q.as_chunks_mut::<256>().0);
-        let outs = d.iter_mut().zip(sums.as_chunks_mut::<16>().0);
-        for ((x, q), (d, sums)) in blocks.zip(outs) {
-            let amax_bits = amax_bits(x);
-            let amax = f32::from_bits(amax_bits);
-            // The sign of the first element of magnitude amax: -127 / m = -(127 / amax) if m > 0.
-            let scale = 127.0 / amax;
-            let scale = if first_is_negative(x, amax_bits) {
-                scale
-            } else {
-                -scale
-            };
-            *d = quantize_block(x, q, amax, scale, 1.0 / scale);
-            for (sum, q) in sums.iter_mut().zip(q.as_chunks::<16>().0) {
-                *sum = sum_of(q);
-            }
+        for ((x, q), d) in blocks.zip(d) {
+            let scale = Scale::of_256(signed_extreme(x));
+            *d = scale.d;
+            *q = x.map(|v| scale.quant(v));
         }
     }
+    for (sum, q) in sums.iter_mut().zip(q.chunks_exact(format.sum_block())) {
+        *sum = q.iter().map(|&q| i32::from(q)).sum();
+    }
 }
 
-/// The bits of the largest magnitude. As integers, so that a NaN counts as the largest of all.
-#[inline(always)]
-fn amax_bits<const N: usize>(x: &[f32; N]) -> u32 {
-    x.iter().fold(0, |m, v| m.max(v.to_bits() & 0x7fff_ffff))
+/// The first of the elements of largest magnitude; a NaN is larger than all.
+fn signed_extreme<const N: usize>(x: &[f32; N]) -> f32 {
+    let magnitude = |v: f32| v.to_bits() & 0x7fff_ffff;
+    x.iter()
+        .fold(0.0, |m, &v| if magnitude(v) > magnitude(m) { v } else { m })
 }
 
-/// Whether the first element of that magnitude is negative.
-#[inline(always)]
-fn first_is_negative<const N: usize>(x: &[f32; N], amax_bits: u32) -> bool {
-    // Its index and sign as one number, of which the smallest is wanted: no branch, so that it
-    // vectorizes.
-    let key = x.iter().enumerate().fold(u32::MAX, |first, (i, v)| {
-        let bits = v.to_bits();
-        let key = (i as u32) << 1 | (bits >> 31);
-        first.min(if bits & 0x7fff_ffff == amax_bits {
-            key
-        } else {
-            u32::MAX
-        })
-    });
-    key & 1 == 1
-}
-
-/// `q = rne(x * scale)`; returns the scale to store, `d` unless the block is zero or not finite.
-#[inline(always)]
-fn quantize_block<const N: usize>(
-    x: &[f32; N],
-    q: &mut [i8; N],
-    amax: f32,
-    scale: f32,
+/// How a block is quantized: `q = rne(x * inverse)`, `x` being about `d * q`.
+#[derive(Clone, Copy)]
+struct Scale {
+    inverse: f32,
     d: f32,
-) -> f32 {
-    // 1.5 * 2^23: for |v| < 2^22, the low bits of `v + ROUND` are v rounded to nearest even.
-    const ROUND: f32 = 12_582_912.0;
-    if !amax.is_finite() {
-        *q = [0; N];
-        return f32::NAN;
-    }
-    if !scale.is_finite() {
-        *q = [0; N];
-        return 0.0;
-    }
-    for (q, v) in q.iter_mut().zip(x) {
-        *q = (v * scale + ROUND).to_bits() as i8;
-    }
-    d
 }
 
-#[inline(always)]
-fn sum_of<const N: usize>(q: &[i8; N]) -> i32 {
-    q.iter().map(|&q| i32::from(q)).sum()
+impl Scale {
+    /// For a block of `Q8x32` with this extreme element.
+    #[inline]
+    fn of_32(m: f32) -> Scale {
+        let amax = m.abs();
+        Scale::unless_zeros(m, 127.0 / amax, amax / 127.0)
+    }
+
+    /// For a block of `Q8x256` with this extreme element.
+    #[inline]
+    fn of_256(m: f32) -> Scale {
+        let inverse = -127.0 / m;
+        Scale::unless_zeros(m, inverse, 1.0 / inverse)
+    }
+
+    /// These two, unless the block is written as zeros.
+    #[inline]
+    fn unless_zeros(m: f32, inverse: f32, d: f32) -> Scale {
+        if m.is_finite() && inverse.is_finite() {
+            return Scale { inverse, d };
+        }
+        Scale {
+            inverse: 0.0,
+            d: if m.is_finite() { 0.0 } else { f32::NAN },
+        }
+    }
+
+    fn quant(self, v: f32) -> i8 {
+        // 1.5 * 2^23: for |p| < 2^22, the low bits of `p + ROUND` are p rounded to the nearest
+        // integer, ties to even.
+        const ROUND: f32 = 12_582_912.0;
+        if self.inverse == 0.0 {
+            0 // v may be infinite
+        } else {
+            (v * self.inverse + ROUND).to_bits() as i8
+        }
+    }
 }

@@ -1,11 +1,16 @@
 //! Numbers in, numbers out: block formats, kernels, and the program that runs them.
 
 pub mod act;
+pub mod counters;
 mod dispatch;
 pub mod error;
 pub mod format;
 pub mod isa;
+pub mod linear;
 pub mod math;
+pub mod pack;
+#[cfg(feature = "planted")]
+pub mod planted;
 pub mod pool;
 pub mod rope;
 pub mod rowwise;

@@ -1,0 +1,107 @@
+//! Walks tiles, tokens and panels around a panel kernel, and stores what comes out.
+//!
+//! In: a matrix, a range of its 16-row tiles, activations. For each tile, tokens go in groups past
+//! the weights, and each output's chain runs through the columns in ascending order. Full tiles of a
+//! packed matrix are read in place; other rows are interleaved panel by panel into a scratch of a few
+//! kilobytes on the stack, rows that do not exist being zero and never stored. It knows no format.
+
+use std::ops::Range;
+
+use super::{Epilogue, Matrix, OutCols, scalar};
+use crate::counters::Counter;
+use crate::format::Format;
+use crate::isa::Isa;
+use crate::pack::TILE_ROWS;
+
+static PACKED: Counter = Counter::new("linear.packed");
+static ROWS: Counter = Counter::new("linear.rows");
+
+/// Computes `tiles` (16 rows each, the last of a matrix perhaps fewer) of the product for `tokens`
+/// rows of activations, `act_stride` bytes apart, each in the layout of the format's
+/// [`Format::activation`]. Ranges may be cut anywhere, and run on any threads at once.
+///
+/// # Safety
+/// - `isa` is available.
+/// - `acts` is 64-byte aligned, `act_stride` a multiple of 64, and each of the `tokens` rows readable
+///   for `ActFormat::row_bytes(cols)`.
+/// - `out` holds for these rows and tokens (see [`OutCols::new`]), and so does the residual's address
+///   for reads; residual and output are the same elements or do not overlap.
+pub unsafe fn forward_tiles(
+    isa: Isa,
+    m: Matrix<'_>,
+    tiles: Range<usize>,
+    acts: *const u8,
+    act_stride: usize,
+    tokens: usize,
+    out: OutCols,
+    epilogue: Epilogue,
+) {
+    let tiles = tiles.start..tiles.end.min(m.tiles());
+    if tiles.is_empty() || tokens == 0 {
+        return;
+    }
+    let counter = match m {
+        Matrix::Packed(_) => &PACKED,
+        Matrix::Rows(_) => &ROWS,
+    };
+    counter.count(Some(m.format()), isa);
+    let store = |first_row: usize, n_rows: usize, token: usize, y: &[f32; TILE_ROWS]| {
+        // SAFETY: rows and tokens of this call; the caller vouches for both pointers.
+        unsafe { store(&out, epilogue, first_row, n_rows, token, y) }
+    };
+    match panel_function(isa, m.format()) {
+        // SAFETY: the caller's promises, passed on.
+        None => unsafe { scalar::run(isa, m, tiles, acts, act_stride, tokens, store) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the caller's promises, passed on.
+        Some(kernel) => unsafe {
+            super::vector::walk::run(isa, kernel, m, tiles, acts, act_stride, tokens, store);
+        },
+    }
+}
+
+/// The vector kernel of a format; none where the definition itself is asked for.
+#[cfg(target_arch = "x86_64")]
+fn panel_function(isa: Isa, format: Format) -> Option<super::vector::PanelFn> {
+    match isa {
+        Isa::Scalar => None,
+        Isa::Avx2 => Some(super::x86::avx2::panel_function(format)),
+        Isa::Avx512 => Some(super::x86::avx512::panel_function(format)),
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn panel_function(_: Isa, _: Format) -> Option<std::convert::Infallible> {
+    None
+}
+
+/// # Safety
+/// The rows and the token are within what the makers of `out` and `epilogue` vouched for.
+#[inline(always)]
+unsafe fn store(
+    out: &OutCols,
+    epilogue: Epilogue,
+    first_row: usize,
+    n_rows: usize,
+    token: usize,
+    y: &[f32; TILE_ROWS],
+) {
+    // SAFETY: the caller's.
+    unsafe {
+        let to = out.ptr.add(token * out.stride + first_row);
+        match epilogue {
+            Epilogue::Store if n_rows == TILE_ROWS => to.cast::<[f32; TILE_ROWS]>().write(*y),
+            Epilogue::Store => {
+                for (r, y) in y.iter().enumerate().take(n_rows) {
+                    to.add(r).write(*y);
+                }
+            }
+            Epilogue::Add { residual, stride } => {
+                let base = residual.add(token * stride + first_row);
+                for (r, y) in y.iter().enumerate().take(n_rows) {
+                    to.add(r).write(base.add(r).read() + y);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! AVX2 with FMA and F16C: a vector is half a tile, 8 rows.
+//!
+//! `vpmaddubsw` multiplies unsigned bytes by signed bytes and adds pairs into *saturating* i16, so
+//! only as many of its results are added as cannot reach 2^15 for quants of that many bits. `vpmaddwd`
+//! then adds pairs into i32, and multiplies by an integer scale at no cost. 8-bit weights stay
+//! signed: their magnitude is multiplied by the activation with the weight's sign.
+
+use core::arch::x86_64::*;
+
+use super::panel_functions;
+use crate::linear::vector::simd::Simd;
+
+/// The instruction set, as a type.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx2;
+
+panel_functions!(Avx2, "avx2,fma,f16c,bmi1,bmi2");
+
+/// How many results of `vpmaddubsw` can be added in i16: each is at most `2 * (2^BITS - 1) * 127`
+/// (for 8 bits the magnitude is at most 128: 32512).
+const fn summands(bits: u32) -> usize {
+    match bits {
+        8 => 1,
+        _ => 32767 / (2 * ((1 << bits) - 1) * 127),
+    }
+}
+
+impl Avx2 {
+    /// `acc[t] += (sum of q * a) * scale` with the scale as equal i16 pairs.
+    ///
+    /// # Safety
+    /// As the trait's.
+    #[inline(always)]
+    unsafe fn add_dot_times<const BITS: u32, const LEN: usize, const C: usize>(
+        acc: &mut [__m256i; C],
+        q: &[__m256i; LEN],
+        a: &[*const u8; C],
+        scale: __m256i,
+    ) {
+        for t in 0..C {
+            let mut i = 0;
+            while i < LEN {
+                // SAFETY: the caller keeps the trait's contract.
+                unsafe {
+                    let mut sum = Self::products::<BITS>(q[i], a[t].add(4 * i));
+                    let end = LEN.min(i + summands(BITS));
+                    i += 1;
+                    while i < end {
+                        sum = _mm256_add_epi16(sum, Self::products::<BITS>(q[i], a[t].add(4 * i)));
+                        i += 1;
+                    }
+                    acc[t] = _mm256_add_epi32(acc[t], _mm256_madd_epi16(sum, scale));
+                }
+            }
+        }
+    }
+
+    /// Sums of two products, in i16.
+    ///
+    /// # Safety
+    /// As the trait's.
+    #[inline(always)]
+    unsafe fn products<const BITS: u32>(q: __m256i, a: *const u8) -> __m256i {
+        // SAFETY: the caller keeps the trait's contract.
+        unsafe {
+            let a = _mm256_set1_epi32(a.cast::<i32>().read_unaligned());
+            if BITS == 8 {
+                _mm256_maddubs_epi16(_mm256_abs_epi8(q), _mm256_sign_epi8(a, q))
+            } else {
+                _mm256_maddubs_epi16(q, a)
+            }
+        }
+    }
+}
+
+// SAFETY of every block below: the caller keeps the trait's contract (instruction set, pointers).
+#[allow(clippy::undocumented_unsafe_blocks)]
+impl Simd for Avx2 {
+    type I = __m256i;
+    type F = __m256;
+    type Scale = __m256i;
+
+    const LANES: usize = 8;
+    const WIDE_FLOATS: bool = false;
+    const BIAS8: i32 = 0;
+
+    #[inline(always)]
+    unsafe fn load(p: *const u8) -> __m256i {
+        unsafe { _mm256_loadu_si256(p.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_table(table: &[u8; 16]) -> __m256i {
+        unsafe { _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn splat_u8(x: u8) -> __m256i {
+        unsafe { _mm256_set1_epi8(x as i8) }
+    }
+
+    #[inline(always)]
+    unsafe fn and(a: __m256i, b: __m256i) -> __m256i {
+        unsafe { _mm256_and_si256(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn or(a: __m256i, b: __m256i) -> __m256i {
+        unsafe { _mm256_or_si256(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn shr(a: __m256i, n: usize) -> __m256i {
+        unsafe { _mm256_srl_epi32(a, _mm_cvtsi32_si128(n as i32)) }
+    }
+
+    #[inline(always)]
+    unsafe fn move_bit(a: __m256i, from: usize, to: usize) -> __m256i {
+        unsafe {
+            let low = Self::and(Self::shr(a, from), Self::splat_u8(1));
+            _mm256_sll_epi32(low, _mm_cvtsi32_si128(to as i32))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn move_two_bits(a: __m256i, from: usize, to: usize) -> __m256i {
+        unsafe {
+            let low = Self::and(Self::shr(a, from), Self::splat_u8(3));
+            _mm256_sll_epi32(low, _mm_cvtsi32_si128(to as i32))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn look_up(table: __m256i, i: __m256i) -> __m256i {
+        unsafe { _mm256_shuffle_epi8(table, i) }
+    }
+
+    #[inline(always)]
+    unsafe fn bytes_from_bits(p: *const u8, part: usize, value: u8) -> __m256i {
+        unsafe {
+            let bits = p.add(4 * part).cast::<i32>().read_unaligned();
+            // Byte i of the vector gets byte i / 8 of the mask, and keeps bit i % 8 of it.
+            let spread = _mm256_setr_epi64x(
+                0,
+                0x0101_0101_0101_0101,
+                0x0202_0202_0202_0202,
+                0x0303_0303_0303_0303,
+            );
+            let bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(bits), spread);
+            let bit = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
+            let set = _mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit), bit);
+            _mm256_and_si256(set, Self::splat_u8(value))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn from_i8(a: __m256i) -> __m256i {
+        a
+    }
+
+    #[inline(always)]
+    unsafe fn zero() -> __m256i {
+        unsafe { _mm256_setzero_si256() }
+    }
+
+    #[inline(always)]
+    unsafe fn splat_i32(x: i32) -> __m256i {
+        unsafe { _mm256_set1_epi32(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn i16_pairs(first: *const u8, second: *const u8, by: i16) -> __m256i {
+        unsafe {
+            let first = _mm_loadl_epi64(first.cast());
+            let second = _mm_loadl_epi64(second.cast());
+            let pairs = _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(first, second));
+            _mm256_mullo_epi16(pairs, _mm256_set1_epi16(by))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn add_pair_dot(acc: __m256i, a: __m256i, b: u32) -> __m256i {
+        unsafe { _mm256_add_epi32(acc, _mm256_madd_epi16(a, _mm256_set1_epi32(b as i32))) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_scale(p: *const u8) -> __m256i {
+        unsafe {
+            let scales = _mm_loadl_epi64(p.cast());
+            _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(scales, scales))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn add_dot<const BITS: u32, const LEN: usize, const C: usize>(
+        acc: &mut [__m256i; C],
+        q: &[__m256i; LEN],
+        a: &[*const u8; C],
+    ) {
+        unsafe { Self::add_dot_times::<BITS, LEN, C>(acc, q, a, _mm256_set1_epi16(1)) }
+    }
+
+    #[inline(always)]
+    unsafe fn add_scaled_dot<const BITS: u32, const LEN: usize, const C: usize>(
+        acc: &mut [__m256i; C],
+        q: &[__m256i; LEN],
+        a: &[*const u8; C],
+        scale: __m256i,
+    ) {
+        unsafe { Self::add_dot_times::<BITS, LEN, C>(acc, q, a, scale) }
+    }
+
+    #[inline(always)]
+    unsafe fn to_f32(a: __m256i) -> __m256 {
+        unsafe { _mm256_cvtepi32_ps(a) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_f32(p: *const u8) -> __m256 {
+        unsafe { _mm256_loadu_ps(p.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16(p: *const u8) -> __m256 {
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(p.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(p: *const u8) -> __m256 {
+        unsafe {
+            let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast()));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_e8m0_half(p: *const u8) -> __m256 {
+        unsafe {
+            let e = _mm256_cvtepu8_epi32(_mm_loadl_epi64(p.cast()));
+            // The exponent field is e - 1; for e of 0 and 1 that is a subnormal.
+            let normal = _mm256_slli_epi32::<23>(_mm256_sub_epi32(e, _mm256_set1_epi32(1)));
+            let small = _mm256_sllv_epi32(_mm256_set1_epi32(0x0020_0000), e);
+            let is_small = _mm256_cmpgt_epi32(_mm256_set1_epi32(2), e);
+            _mm256_castsi256_ps(_mm256_blendv_epi8(normal, small, is_small))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_f32(p: *mut f32, a: __m256) {
+        unsafe { _mm256_storeu_ps(p, a) }
+    }
+
+    #[inline(always)]
+    unsafe fn splat_f32(x: f32) -> __m256 {
+        unsafe { _mm256_set1_ps(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul(a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn fma(a: __m256, b: __m256, c: __m256) -> __m256 {
+        unsafe { _mm256_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    unsafe fn fnma(a: __m256, b: __m256, c: __m256) -> __m256 {
+        unsafe { _mm256_fnmadd_ps(a, b, c) }
+    }
+}
