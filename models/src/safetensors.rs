@@ -16,7 +16,7 @@ use crate::error::{Error, Result, Text};
 use crate::files::{INDEX, ModelFile, ModelFiles};
 use crate::gguf::split::SplitName;
 use crate::mapping::Bytes;
-use crate::weights::Tensor;
+use crate::weights::{Parsed, Tensor};
 
 /// What describes a model that came as safetensors.
 #[derive(Clone, Debug)]
@@ -75,9 +75,8 @@ fn json(path: &Path, bytes: &[u8]) -> Result<Value> {
     })
 }
 
-/// The tensors of one safetensors file: those that hob computes with, and the names of the others with
-/// what is unsupported about them.
-pub(crate) fn tensors(path: &Path, bytes: &Bytes) -> Result<(Vec<Tensor>, Vec<(String, String)>)> {
+/// The tensors of one safetensors file.
+pub(crate) fn parse_file(path: &Path, bytes: &Bytes) -> Result<Parsed> {
     let (header, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| {
         // The message may quote the file.
         Error::malformed(
@@ -131,7 +130,11 @@ pub(crate) fn tensors(path: &Path, bytes: &Bytes) -> Result<(Vec<Tensor>, Vec<(S
         };
         found.push(tensor);
     }
-    Ok((found, unsupported))
+    Ok(Parsed {
+        tensors: found,
+        unsupported,
+        header: None,
+    })
 }
 
 /// The index of a sharded model: which tensor is in which file.

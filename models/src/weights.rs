@@ -156,11 +156,14 @@ impl Weights {
             return Ok(found.finish(source, files));
         }
         // Whether the parts belong together is decided before what they hold is compared.
-        let mut parsed =
-            files.parts.iter().map(|file| parse_part(file, kind)).collect::<Result<Vec<_>>>()?;
-        let header = |(file, part): (_, &Parsed)| Some((file, part.header.clone()?));
-        let headers: Vec<(&ModelFile, Gguf)> = files.parts.iter().zip(&parsed).filter_map(header).collect();
-        let headers: Vec<(&Path, &Gguf)> = headers.iter().map(|(f, g)| (f.path.as_path(), g)).collect();
+        let mut parsed = files
+            .parts
+            .iter()
+            .map(|file| parse_part(file, kind))
+            .collect::<Result<Vec<_>>>()?;
+        let headers: Vec<(&Path, &Gguf)> = (files.parts.iter().zip(&parsed))
+            .filter_map(|(file, part)| Some((file.path.as_path(), part.header.as_ref()?)))
+            .collect();
         gguf::split::check(&headers)?;
         let Some(first) = parsed.first_mut().and_then(|part| part.header.take()) else {
             return Err(Error::malformed(&files.path, "model", "has no GGUF header"));
@@ -249,10 +252,19 @@ impl Found {
     /// Adds the tensors of one part; a name that another part has is an error.
     fn add(&mut self, part: usize, file: &ModelFile, parsed: Parsed) -> Result<()> {
         let names = parsed.tensors.iter().map(|t| t.name.clone());
-        for name in names.chain(parsed.unsupported.iter().map(|(name, _)| name.as_str().into())) {
+        for name in names.chain(
+            parsed
+                .unsupported
+                .iter()
+                .map(|(name, _)| name.as_str().into()),
+        ) {
             if let Some(other) = self.owner.insert(name.clone(), part) {
                 let field = format!("tensor {:?}", crate::error::Text::str(&name));
-                return Err(Error::malformed(&file.path, field, format!("is also in part {}", other + 1)));
+                return Err(Error::malformed(
+                    &file.path,
+                    field,
+                    format!("is also in part {}", other + 1),
+                ));
             }
         }
         self.tensors.extend(parsed.tensors);
@@ -278,17 +290,22 @@ impl Found {
 }
 
 /// The tensors of one file, as packing and unpacking need them.
-pub(crate) fn file_tensors(path: &Path, kind: Kind, bytes: &Bytes, packed: bool) -> Result<Vec<Tensor>> {
+pub(crate) fn file_tensors(
+    path: &Path,
+    kind: Kind,
+    bytes: &Bytes,
+    packed: bool,
+) -> Result<Vec<Tensor>> {
     Ok(parse_file(path, kind, bytes, packed)?.tensors)
 }
 
 /// What is in a file.
-struct Parsed {
-    tensors: Vec<Tensor>,
+pub(crate) struct Parsed {
+    pub(crate) tensors: Vec<Tensor>,
     /// Tensors that hob cannot compute with: name, and what is unsupported.
-    unsupported: Vec<(String, String)>,
+    pub(crate) unsupported: Vec<(String, String)>,
     /// Of a GGUF.
-    header: Option<Gguf>,
+    pub(crate) header: Option<Gguf>,
 }
 
 /// Parses one part of a model of `kind`, packed or not.
@@ -305,17 +322,23 @@ fn parse_file(path: &Path, kind: Kind, bytes: &Bytes, packed: bool) -> Result<Pa
     let mut parsed = if kind == Kind::Gguf {
         parse_gguf(path, bytes)?
     } else {
-        let (tensors, unsupported) = safetensors::tensors(path, bytes)?;
-        Parsed { tensors, unsupported, header: None }
+        safetensors::parse_file(path, bytes)?
     };
-    for t in parsed.tensors.iter_mut().filter(|t| packed && packed::is_matrix(t)) {
+    for t in parsed
+        .tensors
+        .iter_mut()
+        .filter(|t| packed && packed::is_matrix(t))
+    {
         t.layout = Layout::Packed;
     }
     Ok(parsed)
 }
 
 fn parse_gguf(path: &Path, bytes: &Bytes) -> Result<Parsed> {
-    let header = Gguf::parse(bytes).map_err(|source| Error::Gguf { path: path.to_owned(), source })?;
+    let header = Gguf::parse(bytes).map_err(|source| Error::Gguf {
+        path: path.to_owned(),
+        source,
+    })?;
     let mut tensors = Vec::with_capacity(header.n_tensors());
     let mut unsupported = Vec::new();
     for t in header.tensors() {
@@ -325,12 +348,21 @@ fn parse_gguf(path: &Path, bytes: &Bytes) -> Result<Parsed> {
         };
         // The parser checked both ends against the file, which is in memory.
         let data = bytes.slice(t.data.start as usize..t.data.end as usize);
-        let tensor = data.and_then(|data| Tensor::new(t.name.into(), format, t.n_dims, t.dims, data));
+        let tensor =
+            data.and_then(|data| Tensor::new(t.name.into(), format, t.n_dims, t.dims, data));
         let Some(tensor) = tensor else {
             let field = format!("tensor {:?}", crate::error::Text::str(t.name));
-            return Err(Error::malformed(path, field, "is too large for this machine's addresses"));
+            return Err(Error::malformed(
+                path,
+                field,
+                "is too large for this machine's addresses",
+            ));
         };
         tensors.push(tensor);
     }
-    Ok(Parsed { tensors, unsupported, header: Some(header) })
+    Ok(Parsed {
+        tensors,
+        unsupported,
+        header: Some(header),
+    })
 }
