@@ -7,14 +7,17 @@
 #![cfg(unix)]
 
 mod common;
+#[path = "common/wheel.rs"]
+mod make;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use common::{Random, Server, content, hash, hasty, request, wheel};
+use common::{Random, Server, content, hash, hasty, request};
 use hob_fetch::{FetchError, Mirror, Silent, fetch_with};
+use make::wheel;
 
 const LEN: usize = 4_000_000;
 const SEED: u64 = 99;
@@ -89,9 +92,14 @@ fn killed_at_any_moment_leaves_a_folder_that_works() {
         let mut random = Random(5);
         let (mut killed, mut longest) = (0, 0);
         let mut dir = tempfile::tempdir().unwrap();
+        // How long it takes on this machine, now.
+        let whole = Instant::now();
+        succeed(command(dir.path(), &url).spawn().unwrap());
+        let whole = whole.elapsed().as_millis() as usize;
+        dir = tempfile::tempdir().unwrap();
         for _ in 0..25 {
             let mut child = command(dir.path(), &url).spawn().unwrap();
-            std::thread::sleep(Duration::from_millis(random.below(250) as u64));
+            std::thread::sleep(Duration::from_millis(random.below(whole / 2) as u64));
             let _ = child.kill();
             let ended = child.wait().unwrap();
             killed += usize::from(!ended.success());
@@ -113,7 +121,7 @@ fn killed_at_any_moment_leaves_a_folder_that_works() {
             }
         }
         assert!(
-            killed >= 15,
+            killed >= 12,
             "only {killed} of 25 processes were killed at work"
         );
         succeed(command(dir.path(), &url).spawn().unwrap());
