@@ -129,6 +129,35 @@ fn killed_at_any_moment_leaves_a_folder_that_works() {
     }
 }
 
+#[test]
+fn what_cannot_be_written_is_an_error_and_what_was_written_stays() {
+    let bytes = content(LEN, SEED);
+    let server = Server::start(&bytes, vec![]);
+    let dir = tempfile::tempdir().unwrap();
+    // A limit on the size of files stands in for a full disk, which needs a file system of its own:
+    // the kernel refuses a write in the middle of the file.
+    let limited = "trap '' XFSZ; ulimit -f 4000; exec \"$0\" \"$@\"";
+    let mut child = Command::new("sh");
+    child
+        .args(["-c", limited])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "child", "--nocapture"])
+        .env("HOB_TEST_DIR", dir.path())
+        .env("HOB_TEST_MIRROR", server.url());
+    let output = child.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && said.contains("cannot write"),
+        "{said}"
+    );
+    let kept = parts(dir.path());
+    assert!(kept > 1_000_000 && kept < LEN as u64, "{kept} bytes kept");
+    succeed(command(dir.path(), &server.url()).spawn().unwrap());
+    assert!(std::fs::read(dir.path().join("file.gguf")).unwrap() == **bytes);
+    let last = server.requests().pop().unwrap().to_lowercase();
+    assert!(last.contains(&format!("range: bytes={kept}-")), "{last}");
+}
+
 /// Bytes of partial downloads.
 fn parts(dir: &Path) -> u64 {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
