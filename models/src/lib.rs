@@ -8,6 +8,8 @@ pub mod mapping;
 pub mod packed;
 pub mod plan;
 pub mod safetensors;
+pub mod template;
+pub mod tokenizer;
 pub mod weights;
 
 pub use hob_kernels::format;
