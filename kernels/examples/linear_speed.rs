@@ -4,10 +4,13 @@
 //! `cargo run --release -p hob-kernels --example linear_speed -- [threads=1] [isa=avx512]
 //! [format=Q4_K] [tokens=64] [seconds=0.3]`
 //!
-//! Decode reads a packed matrix of 256 MB for one token, and is given as a share of a plain read of
-//! the same bytes, measured in turn with it. Prefill multiplies 512 rows with `tokens` tokens. Best
-//! of as many repetitions as fit the time: on a busy machine figures are lower bounds.
+//! Decode reads a packed matrix of 256 MB for one token, and four, and is compared with a plain read
+//! of the same bytes. Prefill multiplies 512 rows with `tokens` tokens. All is timed in pieces of some
+//! 100 us, jobs in turn, and the quickest quarter of pieces tells (their slowest is reported): a busy
+//! machine interrupts the others. What it takes of the memory's bandwidth meanwhile, it takes.
 
+use std::ops::Range;
+use std::sync::Mutex;
 use std::time::Instant;
 
 use hob_kernels::act::{ACT_ALIGN, quantize_row};
@@ -64,31 +67,43 @@ fn bytes_mut(lines: &mut [Line]) -> &mut [u8] {
     unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), size_of_val(lines)) }
 }
 
-/// Runs `parts` of a job, one a thread, and returns the seconds.
-fn timed(threads: usize, part: impl Fn(usize) + Sync) -> f64 {
-    let start = Instant::now();
+/// Seconds of a piece of each job: of the quickest quarter of its runs, the slowest. Threads run the
+/// jobs at once, each its own pieces; `job(thread, piece)`.
+fn time<const N: usize>(
+    o: &Options,
+    pieces: usize,
+    jobs: [&(dyn Fn(usize, usize) + Sync); N],
+) -> [f64; N] {
+    let all = Mutex::new([const { Vec::new() }; N]);
     std::thread::scope(|scope| {
-        for i in 1..threads {
-            let part = &part;
-            scope.spawn(move || part(i));
+        for thread in 0..o.threads {
+            let all = &all;
+            scope.spawn(move || {
+                let mut times = [const { Vec::new() }; N];
+                let start = Instant::now();
+                let mut piece = 0;
+                while piece < 8 || start.elapsed().as_secs_f64() < o.seconds * N as f64 {
+                    for (n, (times, job)) in times.iter_mut().zip(jobs).enumerate() {
+                        // Jobs take turns, far from each other, so that none finds in the cache
+                        // what another has read.
+                        let piece = (piece + n * pieces / N) % pieces;
+                        let start = Instant::now();
+                        job(thread, piece);
+                        times.push(start.elapsed().as_secs_f64());
+                    }
+                    piece += 1;
+                }
+                let mut all = all.lock().unwrap();
+                for (all, times) in all.iter_mut().zip(times) {
+                    all.extend(times);
+                }
+            });
         }
-        part(0);
     });
-    start.elapsed().as_secs_f64()
-}
-
-/// The least seconds of each of two jobs, run in turn.
-fn best_of<const N: usize>(seconds: f64, jobs: [&dyn Fn() -> f64; N]) -> [f64; N] {
-    let mut best = [f64::MAX; N];
-    let start = Instant::now();
-    let mut runs = 0;
-    while runs < 3 || start.elapsed().as_secs_f64() < seconds {
-        for (best, job) in best.iter_mut().zip(jobs) {
-            *best = best.min(job());
-        }
-        runs += 1;
-    }
-    best
+    all.into_inner().unwrap().map(|mut times| {
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 4]
+    })
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -117,7 +132,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for &f in &o.formats {
         let row_bytes = f.row_bytes(COLS).ok_or("K is not whole blocks")?;
         let tile_bytes = 16 * row_bytes;
-        let tiles = BYTES / tile_bytes / o.threads * o.threads;
+        let piece_tiles = ((1 << 21) / tile_bytes).max(1);
+        let pieces = BYTES / tile_bytes / o.threads / piece_tiles;
+        let tiles = o.threads * pieces * piece_tiles;
         let rows = 16 * tiles;
         let weights = &mut bytes_mut(&mut weights)[..tiles * tile_bytes];
         {
@@ -144,39 +161,39 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut y = vec![0.0_f32; (o.tokens * 512).max(4 * rows)];
         let y = y.as_mut_ptr().addr();
         for &isa in &o.isas {
-            // `tiles` of a matrix of `rows`, for `tokens`, on all threads.
-            let run = |m: Matrix<'_>, tokens: usize| {
-                timed(o.threads, |i| {
-                    let share = m.tiles().div_ceil(o.threads);
-                    // SAFETY: buffers are as large as the shapes ask for, threads take different
-                    // tiles, and all outlive the scope.
-                    unsafe {
-                        let out = OutCols::new(y as *mut f32, m.rows());
-                        let range = i * share..(i + 1) * share;
-                        let acts = acts as *const u8;
-                        forward_tiles(isa, m, range, acts, stride, tokens, out, Epilogue::Store);
-                    }
-                })
+            // Some tiles of a matrix, for `tokens`.
+            let run = |m: Matrix<'_>, range: Range<usize>, tokens: usize| {
+                // SAFETY: buffers are as large as the shapes ask for, threads take different tiles,
+                // and all outlive the scope. (Prefill's threads write the same values.)
+                unsafe {
+                    let out = OutCols::new(y as *mut f32, m.rows());
+                    let acts = acts as *const u8;
+                    forward_tiles(isa, m, range, acts, stride, tokens, out, Epilogue::Store);
+                }
             };
             let all = Matrix::from(PackedMatrix::new(f, rows, COLS, weights)?);
-            let as_rows = RowMatrix::new(f, 2048, COLS, &weights[..2048 * row_bytes])?.into();
+            let mapped = Matrix::from(RowMatrix::new(f, rows, COLS, weights)?);
             let few = PackedMatrix::new(f, 512, COLS, &weights[..512 * row_bytes])?.into();
-            let [decode, read, four] = best_of(
-                o.seconds,
+            let of = |thread: usize, piece: usize| {
+                let first = (thread * pieces + piece) * piece_tiles;
+                first..first + piece_tiles
+            };
+            let [read, decode, four, rows] = time(
+                &o,
+                pieces,
                 [
-                    &|| run(all, 1),
-                    &|| {
-                        timed(o.threads, |i| {
-                            let share = weights.len() / o.threads;
-                            read(&weights[i * share..(i + 1) * share]);
-                        })
+                    &|thread, piece| {
+                        let tiles = of(thread, piece);
+                        read(&weights[tiles.start * tile_bytes..tiles.end * tile_bytes]);
                     },
-                    &|| run(all, 4),
+                    &|thread, piece| run(all, of(thread, piece), 1),
+                    &|thread, piece| run(all, of(thread, piece), 4),
+                    &|thread, piece| run(mapped, of(thread, piece), 1),
                 ],
             );
-            let [mapped] = best_of(o.seconds / 4.0, [&|| run(as_rows, 1)]);
-            let [prefill] = best_of(o.seconds, [&|| run(few, o.tokens)]);
-            let gb = weights.len() as f64 / 1e9;
+            let prefill = |thread: usize, piece: usize| run(few, few_tile(thread, piece), o.tokens);
+            let [prefill] = time(&o, 16, [&prefill]);
+            let gb = (o.threads * piece_tiles * tile_bytes) as f64 / 1e9;
             println!(
                 "{:<8} {:<8} {:>12.1} {:>10.1} {:>7.0}% {:>12.1} {:>16.1} {:>14.2}",
                 f.name(),
@@ -184,13 +201,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 gb / decode,
                 gb / read,
                 100.0 * read / decode,
-                (2048 * row_bytes) as f64 / 1e9 / mapped,
-                (512 * COLS * o.tokens) as f64 / 1e9 / prefill,
+                gb / rows,
+                (o.threads * 2 * 16 * COLS * o.tokens) as f64 / 1e9 / prefill,
                 four / decode,
             );
         }
     }
     Ok(())
+}
+
+/// Two tiles of 32.
+fn few_tile(thread: usize, piece: usize) -> Range<usize> {
+    let first = 2 * ((piece + 8 * thread) % 16);
+    first..first + 2
 }
 
 /// Reads every byte.
