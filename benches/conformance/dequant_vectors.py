@@ -74,6 +74,12 @@ def floats_of(rng, n):
     x[6] *= np.float32(1e5)
     x[7] = 0.25
     x[8] = rng.integers(-127, 128, 32).astype(np.float32) / 2
+    # Scales of exactly 1 and levels half-way between two, in turn for Q4_0, Q5_0, Q4_1, Q5_1, Q8_0.
+    halves = np.arange(32) / 2
+    x[9], x[10], x[11], x[12] = halves - 8, halves - 16, halves, halves
+    x[11, 31], x[12, 31] = 15, 31
+    x[13] = np.where(np.arange(32) % 2 == 0, 1, -1) * (np.arange(32) + 0.5)
+    x[13, 31] = -127
     return x
 
 

@@ -276,6 +276,51 @@ fn worst_block(f: Format) -> f64 {
     1.25 * worst
 }
 
+/// The quantizers lose no more than llama.cpp's on the same weights. The figures are those of
+/// `ggml_quantize_chunk` without importance matrix (libggml-base 0.25.3): the root of the mean
+/// squared error, as a share of the root mean square of the weights.
+#[test]
+fn quantizing_is_as_good_as_llama_cpp() {
+    // Nearly normal, by addition alone: the same on every machine.
+    let mut state = 1_u64;
+    let mut uniform = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1_u64 << 24) as f32
+    };
+    let mut normal = || 0.05 * ((0..12).map(|_| uniform()).sum::<f32>() - 6.0);
+    let x: Vec<f32> = (0..1 << 16).map(|_| normal()).collect();
+    let power: f64 = x.iter().map(|v| f64::from(*v).powi(2)).sum();
+    for (f, ggml) in [
+        (Format::Q4_0, 0.08409),
+        (Format::Q4_1, 0.07709),
+        (Format::Q5_0, 0.04181),
+        (Format::Q5_1, 0.03721),
+        (Format::Q8_0, 0.00523),
+        (Format::Q2K, 0.29240),
+        (Format::Q3K, 0.14870),
+        (Format::Q4K, 0.07011),
+        (Format::Q5K, 0.03554),
+        (Format::Q6K, 0.01739),
+        (Format::Iq4Nl, 0.07503),
+        (Format::Iq4Xs, 0.07560),
+        (Format::Mxfp4, 0.11679),
+    ] {
+        let y = dequantized(f, &quantized(f, &x));
+        let error: f64 = x
+            .iter()
+            .zip(&y)
+            .map(|(x, y)| f64::from(x - y).powi(2))
+            .sum();
+        let relative = (error / power).sqrt();
+        assert!(
+            relative <= 1.015 * ggml,
+            "{f}: {relative:.5}, llama.cpp {ggml}"
+        );
+    }
+}
+
 #[test]
 fn zeros_stay_zeros() {
     for f in Format::ALL {

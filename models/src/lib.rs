@@ -6,6 +6,8 @@ pub mod files;
 pub mod gguf;
 pub mod mapping;
 pub mod plan;
+pub mod template;
+pub mod tokenizer;
 pub mod weights;
 
 pub use hob_kernels::format;

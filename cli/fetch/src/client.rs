@@ -38,6 +38,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) if_range: Option<&'a str>,
     /// `Authorization` header.
     pub(crate) login: Option<&'a str>,
+    /// `Accept` header.
+    pub(crate) accept: Option<&'a str>,
 }
 
 /// The head of an answer that carries the wanted bytes, and their stream.
@@ -115,6 +117,9 @@ impl Client {
                 }
             }
             None => {}
+        }
+        if let Some(accept) = ask.accept {
+            request = request.header(header::ACCEPT, accept);
         }
         if let Some(login) = ask.login {
             request = request.header(header::AUTHORIZATION, login);
@@ -214,12 +219,10 @@ fn from_ureq(host: &str, error: &Error) -> MirrorError {
         Error::InvalidProxyUrl => {
             "the proxy setting of the environment is not an address".to_owned()
         }
-        other => {
-            return MirrorError::BadAnswer {
-                host,
-                why: other.to_string(),
-            };
+        Error::Rustls(e) => {
+            format!("TLS: {e}; is a company's certificate missing? set SSL_CERT_FILE")
         }
+        other => other.to_string(),
     };
     MirrorError::Unreachable { host, why }
 }

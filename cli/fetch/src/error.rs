@@ -126,8 +126,7 @@ pub enum MirrorError {
     BadWheel(String),
     /// The machine has no pip that can resolve a package.
     #[error(
-        "no usable pip was found ({0}); it needs Python with pip 22.2 or later \
-         (`python3 -m pip install --upgrade pip`, or the package python3-pip)"
+        "no pip was found (tried {0}); install Python's pip (the package python3-pip, for example)"
     )]
     NoPip(String),
     /// pip ran and could not find the package.
@@ -155,6 +154,11 @@ impl MirrorError {
             Self::Refused { status, .. } => *status == 429 || *status >= 500,
             _ => false,
         }
+    }
+
+    /// Whether the way to the mirror is at fault, and not what it holds.
+    pub(crate) fn is_of_connection(&self) -> bool {
+        self.is_transient() || matches!(self, Self::Refused { .. } | Self::BadAnswer { .. })
     }
 }
 

@@ -16,6 +16,11 @@ pub enum Event<'a> {
         /// Label of the mirror.
         mirror: &'a str,
     },
+    /// The address that pip named is of no use to this program's own client; pip downloads.
+    LeavingToPip {
+        /// Label of the mirror.
+        mirror: &'a str,
+    },
     /// A mirror did not deliver.
     Failed {
         /// Label of the mirror.

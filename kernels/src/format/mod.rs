@@ -6,8 +6,8 @@
 //! instruction set: [`dot`] here is the *definition* that every kernel must equal bit for bit.
 //!
 //! One file per format documents its layout (ggml's block structs, as the GGUF documentation and
-//! gguf-py give them) and reads a block into integers and scales; [`block`] turns those into
-//! weights and dot products, once for all formats; [`search`] finds good scales to quantize with.
+//! gguf-py give them) and reads a block into integers and scales; `block` turns those into
+//! weights and dot products, once for all formats; `search` finds good scales to quantize with.
 
 mod bf16;
 mod block;
@@ -290,7 +290,9 @@ pub fn quantize(format: Format, x: &[f32], blocks: &mut [u8]) -> Result<(), Shap
 ///
 /// One chain of fused multiply-adds from 0.0, ascending in k. For every group that shares an f32
 /// scale (1, 32 or 256 elements) the integer sum is exact in i32, and then
-/// `acc = fma(d_w * d_a, isum, acc)`; formats with a minimum add a second term (see [`block`]).
+/// `acc = fma(d_w * d_a, isum, acc)`; formats with a minimum then add
+/// `acc = fma(m * d_a, sum(a), acc)` (blocks of 32) or `acc = fma(-(dmin * d_a), msum, acc)` with
+/// `msum = sum(min_s * sum_s(a))` (blocks of 256).
 ///
 /// # Errors
 /// `row` is not as long as the activations ask for, or they are of another activation format than

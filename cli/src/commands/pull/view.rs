@@ -90,8 +90,17 @@ impl View {
         }
     }
 
-    /// Begins to count `total` bytes, of which `done` are here.
+    /// Begins to count `total` bytes, of which `done` are here; goes on with a bar that counts the
+    /// same.
     pub(crate) fn begin(&mut self, name: &str, total: Option<u64>, done: u64) {
+        if let Some(bar) = &self.bar
+            && self.step.name == name
+            && self.step.total == total
+        {
+            bar.set_position(done);
+            bar.reset_eta();
+            return;
+        }
         self.end();
         self.step = Step::new(name.to_owned(), total, done);
         if self.is_quiet {
@@ -160,6 +169,9 @@ impl Progress for View {
         match event {
             Event::Waiting => self.say("another hob is fetching it; waiting"),
             Event::Trying { mirror } => self.say(&format!("asking {mirror}")),
+            Event::LeavingToPip { mirror } => {
+                self.say(&format!("leaving {mirror} to pip, which shows no progress"));
+            }
             Event::Failed { mirror, error } => {
                 self.end();
                 self.say(&format!("{mirror}: {error}"));
@@ -174,9 +186,12 @@ impl Progress for View {
                 self.begin(&format!("downloading from {host}"), total, done);
             }
             Event::Bytes { done } => self.advance(done),
+            // The bar stays, for the transfer that goes on.
             Event::Retry { wait, why, .. } => {
-                self.end();
-                self.say(&format!("{why}; going on in {:.1} s", wait.as_secs_f64()));
+                let pause = wait.as_secs_f64();
+                self.say(&format!(
+                    "the connection broke ({why}); going on in {pause:.1} s"
+                ));
             }
             Event::Unpacking { total } => self.begin("unpacking", Some(total), 0),
             Event::Verified => {
