@@ -62,11 +62,15 @@ const fn of(f: Format) -> Fields {
         Format::Q8_0 => &[(0, Half, 2), (2, Word, 32)],
         // d, dmin, scales, qs
         Format::Q2K => &[(80, Half, 2), (82, Half, 2), (0, Byte, 16), (16, Word, 64)],
-        // scales, hmask, qs, d
+        // scales; twice 16 bytes of hmask, with the 32 of qs that they complete; d
         Format::Q3K => &[
             (96, Byte, 12),
-            (0, Word, 32),
-            (32, Word, 64),
+            (0, Word, 16),
+            (32, Word, 16),
+            (64, Word, 16),
+            (16, Word, 16),
+            (48, Word, 16),
+            (80, Word, 16),
             (108, Half, 2),
         ],
         // d, dmin, scales, qs

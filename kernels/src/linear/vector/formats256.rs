@@ -38,28 +38,26 @@ unsafe fn nibbles<S: Simd>(qs: *const u8, g: usize, part: usize) -> [S::I; 8] {
     }
 }
 
-/// The runs of group g of Q2_K and Q3_K. In each half of 128, 16 bytes of `qs` hold two bits of 16
-/// positions in each of four quarters. The first two quarters make a group, the others the next.
+/// Of 16 bytes of `qs` at `p`, which in Q2_K and Q3_K hold two bits of 16 positions in each of the
+/// four quarters of a half of 128: those of quarters `2 * pair` and `2 * pair + 1`.
 #[inline(always)]
-fn quarters(g: usize) -> [usize; 2] {
-    let (half, c, pair) = (g / 4, g / 2 % 2, g % 2);
-    let sub = 8 * half + 4 * pair + c;
-    [sub, sub + 2]
-}
-
-/// The two bits of both runs of [`quarters`].
-#[inline(always)]
-unsafe fn two_bits<S: Simd>(qs: *const u8, g: usize, part: usize) -> [S::I; 8] {
+unsafe fn two_quarters<S: Simd>(p: *const u8, pair: usize) -> [S::I; 8] {
     unsafe {
-        let p = qs.add(256 * (g / 2) + part * S::BYTES);
         let mut q = [S::zero(); 8];
         for i in 0..4 {
-            let bytes = S::shr(S::load(p.add(64 * i)), 4 * (g % 2));
+            let bytes = S::shr(S::load(p.add(64 * i)), 4 * pair);
             q[i] = S::and(bytes, S::splat_u8(3));
             q[i + 4] = S::and(S::shr(bytes, 2), S::splat_u8(3));
         }
         q
     }
+}
+
+/// The sub-blocks of [`two_quarters`], of the bytes of half `half` that start at `16 * c`.
+#[inline(always)]
+fn subs_of_quarters(half: usize, c: usize, pair: usize) -> [usize; 2] {
+    let sub = 8 * half + 4 * pair + c;
+    [sub, sub + 2]
 }
 
 /// `d | dmin | scales | qs`.
@@ -72,7 +70,7 @@ impl Block256 for Q2K {
     const DMIN: Option<usize> = Some(32);
     #[inline(always)]
     fn subs(g: usize) -> [usize; 2] {
-        quarters(g)
+        subs_of_quarters(g / 4, g / 2 % 2, g % 2)
     }
     #[inline(always)]
     unsafe fn header(block: *const u8, header: &mut Header) {
@@ -84,11 +82,12 @@ impl Block256 for Q2K {
     }
     #[inline(always)]
     unsafe fn quants<S: Simd>(block: *const u8, g: usize, part: usize) -> [S::I; 8] {
-        unsafe { two_bits::<S>(block.add(320), g, part) }
+        unsafe { two_quarters::<S>(block.add(320 + 256 * (g / 2) + part * S::BYTES), g % 2) }
     }
 }
 
-/// `scales | hmask | qs | d`, minus 4.
+/// `scales | 2 x (hmask | qs | qs) | d`, minus 4. 16 bytes of `hmask` hold the high bits of both halves
+/// of 128, so a tile keeps them before the 16 bytes of `qs` of each half.
 pub(crate) struct Q3K;
 impl Block256 for Q3K {
     const BYTES: usize = 16 * 110;
@@ -98,7 +97,7 @@ impl Block256 for Q3K {
     const D: usize = 1728;
     #[inline(always)]
     fn subs(g: usize) -> [usize; 2] {
-        quarters(g)
+        subs_of_quarters(g / 2 % 2, g / 4, g % 2)
     }
     #[inline(always)]
     unsafe fn header(block: *const u8, header: &mut Header) {
@@ -115,11 +114,12 @@ impl Block256 for Q3K {
     #[inline(always)]
     unsafe fn quants<S: Simd>(block: *const u8, g: usize, part: usize) -> [S::I; 8] {
         unsafe {
-            let mut q = two_bits::<S>(block.add(704), g, part);
-            // Bit 4 * half + quarter of the same 16 bytes for both halves.
-            let p = block.add(192 + 256 * (g / 2 % 2) + part * S::BYTES);
+            let (c, half, pair) = (g / 4, g / 2 % 2, g % 2);
+            let high = block.add(192 + 768 * c + part * S::BYTES);
+            let mut q = two_quarters::<S>(high.add(256 + 256 * half), pair);
             for i in 0..4 {
-                let high = S::shr(S::load(p.add(64 * i)), 4 * (g / 4) + 2 * (g % 2));
+                // Bit `4 * half + quarter`.
+                let high = S::shr(S::load(high.add(64 * i)), 4 * half + 2 * pair);
                 q[i] = S::or(q[i], S::move_bit(high, 0, 2));
                 q[i + 4] = S::or(q[i + 4], S::move_bit(high, 1, 2));
             }
