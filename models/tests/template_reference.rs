@@ -13,8 +13,14 @@ use serde_json::Value;
 
 /// Templates that render otherwise here, and why.
 const KNOWN: [(&str, &str); 2] = [
-    ("meetkai-functionary-medium-v3.1.jinja", "Python escapes HTML next to what was marked `safe`"),
-    ("openbmb-MiniCPM5-1B.jinja", "looks for `<` in arguments, whose markup is opaque here"),
+    (
+        "meetkai-functionary-medium-v3.1.jinja",
+        "Python escapes HTML next to what was marked `safe`",
+    ),
+    (
+        "openbmb-MiniCPM5-1B.jinja",
+        "looks for `<` in arguments, whose markup is opaque here",
+    ),
 ];
 
 fn message(value: &Value) -> Message {
@@ -24,17 +30,32 @@ fn message(value: &Value) -> Message {
     Message {
         role: text("role"),
         content: text("content"),
-        extra: extra.map(|(key, value)| (key.clone(), value.clone())).collect(),
+        extra: extra
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect(),
     }
 }
 
 fn render(case: &Value) -> Result<Vec<Span>, TemplateError> {
-    let messages: Vec<Message> = case["messages"].as_array().unwrap().iter().map(message).collect();
-    let extra: BTreeMap<String, Value> =
-        case["extra"].as_object().unwrap().clone().into_iter().collect();
+    let messages: Vec<Message> = case["messages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(message)
+        .collect();
+    let extra: BTreeMap<String, Value> = case["extra"]
+        .as_object()
+        .unwrap()
+        .clone()
+        .into_iter()
+        .collect();
     ChatTemplate::new(case["source"].as_str().unwrap(), "<s>", "</s>")?
         .at(SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_437_296))
-        .render(&messages, case["add_generation_prompt"].as_bool().unwrap(), &extra)
+        .render(
+            &messages,
+            case["add_generation_prompt"].as_bool().unwrap(),
+            &extra,
+        )
 }
 
 #[test]
@@ -49,7 +70,10 @@ fn real_templates_render_as_in_python() {
     let (mut equal, mut both_refuse, mut lenient, mut known) = (0, 0, 0, 0);
     let mut shown = BTreeSet::new();
     for case in cases {
-        let (name, conversation) = (case["name"].as_str().unwrap(), case["conv"].as_str().unwrap());
+        let (name, conversation) = (
+            case["name"].as_str().unwrap(),
+            case["conv"].as_str().unwrap(),
+        );
         let found = render(case);
         match (&found, case["text"].as_str()) {
             (Ok(spans), Some(expected)) => {
@@ -59,9 +83,16 @@ fn real_templates_render_as_in_python() {
                 } else if KNOWN.iter().any(|(known, _)| *known == name) {
                     known += 1;
                 } else if shown.insert(name) {
-                    let same = text.chars().zip(expected.chars()).take_while(|(a, b)| a == b).count();
+                    let same = text
+                        .chars()
+                        .zip(expected.chars())
+                        .take_while(|(a, b)| a == b)
+                        .count();
                     let part = |text: &str| -> String {
-                        text.chars().skip(same.saturating_sub(40)).take(120).collect()
+                        text.chars()
+                            .skip(same.saturating_sub(40))
+                            .take(120)
+                            .collect()
                     };
                     println!(
                         "{name} ({conversation}): differs\n  expected {:?}\n  found    {:?}",
@@ -77,10 +108,15 @@ fn real_templates_render_as_in_python() {
                 }
             }
             // Errors of Python's types, such as iterating over None.
-            (Ok(_), None) if case["error"].as_str().unwrap().starts_with("TypeError") => lenient += 1,
+            (Ok(_), None) if case["error"].as_str().unwrap().starts_with("TypeError") => {
+                lenient += 1
+            }
             (Ok(_), None) => {
                 if shown.insert(name) {
-                    println!("{name} ({conversation}): Python refuses it: {}", case["error"]);
+                    println!(
+                        "{name} ({conversation}): Python refuses it: {}",
+                        case["error"]
+                    );
                 }
             }
         }
