@@ -1,11 +1,13 @@
 //! Numbers in, numbers out: block formats, kernels, and the program that runs them.
 
 pub mod act;
+pub mod attention;
 pub mod counters;
 mod dispatch;
 pub mod error;
 pub mod format;
 pub mod isa;
+pub mod kv;
 pub mod linear;
 pub mod math;
 pub mod pack;

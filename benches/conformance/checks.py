@@ -1,0 +1,208 @@
+"""The comparisons themselves. Each yields figures; `run` prints them as a table and counts misses."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import oracle as numpy_oracle
+import tiny_models
+from gguf_model import GgufModel
+
+HERE = Path(__file__).resolve().parent
+DATA = HERE / "data"
+TINY_LIMIT = 1e-9
+LOGITS_LIMIT = 1.1  # of llama.cpp's error
+PERPLEXITY_LIMIT = 0.005
+GAP_LIMIT = 0.1  # between llama.cpp's two largest logits, where another choice is no error
+
+
+@dataclass
+class Paths:
+    cache: Path
+    hob: Path
+    root: Path
+    models: dict  # name -> file
+
+
+@dataclass
+class Figure:
+    name: str
+    value: str
+    limit: str
+    ok: bool
+
+
+def run(check, paths, oracles):
+    """Runs a check, prints its table, returns how many figures missed their limit."""
+    start, missed, count = time.monotonic(), 0, 0
+    print(f"{check}", flush=True)
+    makers = {"tiny": lambda: tiny(paths, oracles), "logits": lambda: logits(paths, oracles),
+              "greedy": lambda: greedy(paths), "perplexity": lambda: perplexity(paths),
+              "dequant": lambda: dequant(paths), "tokenizer": lambda: tokenizer(paths)}
+    for f in makers[check]():
+        count += 1
+        missed += not f.ok
+        print(f"  {'ok  ' if f.ok else 'FAIL'}  {f.name:44} {f.value:>22}  {f.limit}", flush=True)
+    print(f"  {count - missed} of {count} within limits, {time.monotonic() - start:.1f} s\n", flush=True)
+    return missed + (count == 0)
+
+
+def nmse(reference, got):
+    """Squared error over squared reference, both [tokens, vocab]."""
+    error = power = 0.0
+    for a, b in zip(reference, got, strict=True):
+        a, b = a.astype(np.float64), b.astype(np.float64)
+        error += ((b - a) ** 2).sum()
+        power += (a**2).sum()
+    return error / power
+
+
+def hob(paths, *words):
+    done = subprocess.run([paths.hob, *map(str, words)], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"hob {' '.join(map(str, words))[:200]}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def hob_logits(paths, model, tokens, *options):
+    """[tokens, vocab] as hob computes them."""
+    with tempfile.TemporaryDirectory(dir=paths.cache) as folder:
+        out = Path(folder) / "logits.f32"
+        hob(paths, "logits", model, "--tokens", ",".join(map(str, tokens)), "--out", out, *options)
+        return np.fromfile(out, dtype="<f4").reshape(len(tokens), -1)
+
+
+def oracle(name):
+    if name == "numpy":
+        return numpy_oracle.logits
+    import transformers_oracle  # torch, only when asked for
+
+    return transformers_oracle.logits
+
+
+def bits(name, a, b):
+    same = a.tobytes() == b.tobytes()
+    return Figure(name, "equal" if same else "differ", "bits", same)
+
+
+def tiny(paths, oracles):
+    folder = paths.cache / "tiny"
+    for name, spec, weights, tokens in tiny_models.make(folder):
+        config = tiny_models.config(spec, old=False)
+        expected = {o: oracle(o)(config, weights.__getitem__, tokens) for o in oracles}
+        if len(expected) == 2:
+            # float32 against double precision: the rounding of one.
+            yield figure(f"{name}: transformers to numpy", nmse(*expected.values()), 1e-11)
+        if "transformers" in expected:
+            old = oracle("transformers")(tiny_models.config(spec, old=True), weights.__getitem__, tokens)
+            yield bits(f"{name}: transformers, both configs", old, expected["transformers"])
+        got = {}
+        for form in "model.gguf", "hf5", "hf4":
+            got[form] = hob_logits(paths, folder / name / form, tokens, "--kv", "f32")
+            for o, reference in expected.items():
+                yield figure(f"{name}: {form} to {o}", nmse(reference, got[form]), TINY_LIMIT)
+        for options in ["--chunk", "1"], ["--threads", "1"], ["--isa", "scalar"], ["--weights", "mapped"]:
+            other = hob_logits(paths, folder / name / "model.gguf", tokens, "--kv", "f32", *options)
+            yield bits(f"{name}: {' '.join(options)}", got["model.gguf"], other)
+
+
+def figure(name, value, limit):
+    return Figure(name, f"{value:.3e}", f"< {limit:.3e}", bool(value < limit))
+
+
+def data(name):
+    return json.loads((DATA / f"{name}.json").read_text())
+
+
+def expected_logits(paths, name, which, tokens):
+    """The oracle's logits of a real model; they take a minute, so they are kept."""
+    kept = paths.cache / f"{name}.{which}.npz"
+    if kept.exists():
+        with np.load(kept) as file:
+            if file["tokens"].tolist() == tokens:
+                return file["logits"]
+    model = GgufModel(paths.models[name])
+    made = oracle(which)(model.config, model.weight, tokens).astype(np.float32)
+    np.savez(kept, tokens=tokens, logits=made)
+    return made
+
+
+def logits(paths, oracles):
+    for name, model in paths.models.items():
+        known = data(name)
+        tokens = known["tokens"]
+        got = hob_logits(paths, model, tokens)
+        for which in oracles:
+            value = nmse(expected_logits(paths, name, which, tokens), got)
+            yield figure(f"{name}: NMSE to {which}", value, LOGITS_LIMIT * known["nmse"])
+        yield bits(f"{name}: --chunk 1", got, hob_logits(paths, model, tokens, "--chunk", 1))
+
+
+def greedy(paths):
+    """Gives hob llama.cpp's own answer: as long as all choices agree, the inputs are those that hob
+    would have given itself, so that the first other choice is the first difference."""
+    for name, model in paths.models.items():
+        for known in data(name)["greedy"]:
+            prompt, answer = known["tokens"], known["answer"]
+            rows = hob_logits(paths, model, prompt + answer[:-1])[len(prompt) - 1:]
+            other = next((i for i, row in enumerate(rows) if int(row.argmax()) != answer[i]), None)
+            title = f"{name}: {known['id']}"
+            if other is None:
+                yield Figure(title, f"{len(answer)} tokens equal", "", True)
+            else:
+                gap = known["gap"][other]
+                yield Figure(title, f"differs at {other}, gap {gap:.3f}", f"gap < {GAP_LIMIT}", gap < GAP_LIMIT)
+
+
+def perplexity(paths):
+    for name, model in paths.models.items():
+        known = data(name)["perplexity"]
+        out = json.loads(hob(paths, "perplexity", model, DATA / "text.txt", "--windows", known["windows"], "--json"))
+        off = out["perplexity"] / known["value"] - 1
+        ok = abs(off) <= PERPLEXITY_LIMIT and out["tokens"] == known["scored"]
+        yield Figure(f"{name}: {out['tokens']} tokens", f"{out['perplexity']:.4f} ({off:+.2%})",
+                     f"{known['value']:.4f} within {PERPLEXITY_LIMIT:.1%} over {known['scored']}", ok)
+
+
+def cargo_test(paths, package, test, **env):
+    """Whether a Rust test passes; what it printed, if not, is shown."""
+    command = ["cargo", "test", "-q", "--release", "-p", package, "--test", test]
+    done = subprocess.run(command, cwd=paths.root, env=os.environ | env, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        print(done.stdout)
+    return done.returncode == 0
+
+
+def dequant(paths):
+    """The vectors are made by gguf-py here; the Rust test of hob-kernels reads them."""
+    folder = paths.cache / "dequant"
+    for seed in "2", "3":
+        make = [sys.executable, HERE / "dequant_vectors.py", "--raw", folder, "--seed", seed, "--blocks", "400"]
+        subprocess.run(make, check=True)
+        ok = cargo_test(paths, "hob-kernels", "dequant_vectors", HOB_DEQUANT_VECTORS=str(folder))
+        yield Figure(f"16 formats, 400 blocks each, seed {seed}", "equal" if ok else "differ", "bits", ok)
+
+
+def tokenizer(paths):
+    ok = cargo_test(paths, "hob-models", "tokenizer_vectors", HOB_VOCABS=str(paths.cache / "vocabularies"))
+    yield Figure("published vectors", "equal" if ok else "differ", "tokens", ok)
+    texts = json.loads((DATA / "prompts.json").read_text())
+    cases = []
+    for name, model in paths.models.items():
+        known = data(name)
+        pairs = [(texts["text"], known["tokens"])]
+        pairs += [(p["text"], k["tokens"]) for p, k in zip(texts["prompts"], known["greedy"], strict=True)]
+        first = known["bos"] is not None  # the test's encoder adds none
+        cases.append({"gguf": str(model), "cases": [[text, True, ids[first:]] for text, ids in pairs]})
+    file = paths.cache / "tokenizer-cases.json"
+    file.write_text(json.dumps(cases))
+    ok = cargo_test(paths, "hob-models", "tokenizer_reference", HOB_TOKENIZER_CASES=str(file))
+    yield Figure("our prompts", "equal" if ok else "differ", "tokens", ok)

