@@ -13,7 +13,10 @@ use hob_models::{
 /// time.
 fn processor_time() -> Duration {
     let schedstat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let nanoseconds = schedstat.split(' ').next().and_then(|first| first.parse().ok());
+    let nanoseconds = schedstat
+        .split(' ')
+        .next()
+        .and_then(|first| first.parse().ok());
     Duration::from_nanos(nanoseconds.unwrap_or(0))
 }
 
