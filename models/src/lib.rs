@@ -1,6 +1,7 @@
 //! What a model is: files, tokenizers, templates, and architectures that turn into a `Plan`.
 
 pub mod arch;
+pub mod describe;
 pub mod error;
 pub mod files;
 pub mod gguf;
@@ -9,6 +10,7 @@ pub mod packed;
 pub mod plan;
 pub mod safetensors;
 pub mod template;
+pub mod text;
 pub mod tokenizer;
 pub mod weights;
 
