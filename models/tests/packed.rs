@@ -381,6 +381,9 @@ fn a_disk_that_is_too_small_is_noticed_before_anything_is_written() {
         return;
     }
     let refused = pack_file(&open(&src), &dir.path().join("m.hob"), HASHED, &());
-    assert!(matches!(refused, Err(Error::NoSpace { need, .. }) if need > bytes), "{refused:?}");
+    assert!(
+        matches!(refused, Err(Error::NoSpace { need, .. }) if need > bytes),
+        "{refused:?}"
+    );
     assert_eq!(entries(dir.path()), [".hob.lock", "m.gguf"]);
 }
