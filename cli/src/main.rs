@@ -1,3 +1,26 @@
-//! The program `hob`.
+//! The program `hob`: reads the command line, runs one command, reports its error.
+//!
+//! Exit codes: 0 done; 1 failed; 2 wrong usage; 130 stopped with Ctrl-C; 141 the reader of the
+//! output went away.
 
-fn main() {}
+mod args;
+mod catalogue;
+mod commands;
+mod store;
+mod terminal;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = args::Cli::parse();
+    match commands::run(cli) {
+        Ok(code) => code,
+        Err(e) if terminal::is_broken_pipe(&e) => ExitCode::from(141),
+        Err(e) => {
+            // Names and paths may come from a hostile file.
+            eprintln!("error: {}", terminal::Plain(&format!("{e:#}")));
+            ExitCode::FAILURE
+        }
+    }
+}

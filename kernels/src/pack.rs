@@ -19,7 +19,7 @@ use crate::format::Format;
 pub const TILE_ROWS: usize = 16;
 
 /// Changes whenever the order of bytes in a tile does; part of the key of every packed file.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 3;
 
 /// Packs 16 row-major rows of `cols` elements, `rows16`, into `tile` (the same number of bytes).
 ///

@@ -13,7 +13,10 @@ use hob_models::{
 /// time.
 fn processor_time() -> Duration {
     let schedstat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let nanoseconds = schedstat.split(' ').next().and_then(|first| first.parse().ok());
+    let nanoseconds = schedstat
+        .split(' ')
+        .next()
+        .and_then(|first| first.parse().ok());
     Duration::from_nanos(nanoseconds.unwrap_or(0))
 }
 
@@ -52,6 +55,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
             let seconds = (processor_time() - start).as_secs_f64() / repeats as f64;
             println!("encode: {:.2} MB/s", text.len() as f64 / 1e6 / seconds);
+            let start = processor_time();
+            for _ in 0..10_000 {
+                std::hint::black_box(
+                    tokenizer.encode("Hello, world! How are you?", EncodeOptions::default())?,
+                );
+            }
+            println!(
+                "encode 26 bytes: {:.2?}",
+                (processor_time() - start) / 10_000
+            );
             let start = processor_time();
             for _ in 0..repeats {
                 std::hint::black_box(tokenizer.decode(&ids));

@@ -80,15 +80,15 @@ pub enum Error {
         /// The tensor's name.
         name: String,
     },
-    /// A tensor of a type that hob does not compute with.
+    /// A tensor that hob does not compute with.
     #[error(
-        "tensor {:?} has type {found}, which hob does not run; use a file quantized to Q4_K_M, Q8_0 or another supported type",
+        "tensor {:?} is {found}, which hob does not run; use a file in a supported type, such as Q4_K_M or Q8_0",
         Text::str(name)
     )]
-    UnsupportedType {
+    Unsupported {
         /// The tensor's name.
         name: String,
-        /// The type's name.
+        /// What is unsupported: "of type IQ2_XXS".
         found: String,
     },
     /// The file was changed after it was opened.
@@ -120,6 +120,21 @@ pub enum Error {
         /// Bytes free.
         free: u64,
     },
+    /// A packed file does not hold the bytes that it was made from.
+    #[error(
+        "{}: its content has SHA-256 {}, and {} was recorded; it is damaged, import the model again",
+        Shown(path),
+        hex(found),
+        hex(recorded)
+    )]
+    Damaged {
+        /// The file concerned.
+        path: PathBuf,
+        /// The hash of what it holds, unpacked.
+        found: [u8; 32],
+        /// The hash that it should have.
+        recorded: [u8; 32],
+    },
     /// The caller asked to stop.
     #[error("cancelled")]
     Cancelled,
@@ -145,6 +160,11 @@ impl Error {
             problem: problem.into(),
         }
     }
+}
+
+/// Bytes in hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// A path in a message, with control characters escaped.

@@ -1,12 +1,16 @@
 //! What a model is: files, tokenizers, templates, and architectures that turn into a `Plan`.
 
 pub mod arch;
+pub mod describe;
 pub mod error;
 pub mod files;
 pub mod gguf;
 pub mod mapping;
+pub mod packed;
 pub mod plan;
+pub mod safetensors;
 pub mod template;
+pub mod text;
 pub mod tokenizer;
 pub mod weights;
 

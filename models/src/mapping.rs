@@ -249,14 +249,14 @@ impl fmt::Debug for Mapping {
 /// The whole pages inside `range`, as (start, length); a page that is shared with a neighbour stays.
 #[cfg(target_os = "linux")]
 fn inner_pages(range: Range<usize>, len: usize) -> Option<(usize, usize)> {
-    // 64 KiB is a multiple of every page size that Linux uses.
-    const PAGES: usize = 64 << 10;
+    let page = rustix::param::page_size();
+    // The rest of the last page belongs to nobody.
     let end = if range.end >= len {
         len
     } else {
-        range.end / PAGES * PAGES
+        range.end / page * page
     };
-    let start = range.start.checked_next_multiple_of(PAGES)?;
+    let start = range.start.checked_next_multiple_of(page)?;
     (start < end).then(|| (start, end - start))
 }
 

@@ -11,6 +11,8 @@ use crate::error::{Error, Result};
 use crate::files::{Kind, ModelFile, ModelFiles};
 use crate::gguf::{self, Gguf, TensorType};
 use crate::mapping::Bytes;
+use crate::packed::{self, Watch};
+use crate::safetensors::{self, Index, Safetensors};
 
 /// The order of a tensor's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -105,6 +107,8 @@ impl Tensor {
 pub enum Source {
     /// GGUF: the metadata of the file, or of its first part.
     Gguf(Gguf),
+    /// safetensors: the files that describe the model.
+    Safetensors(Safetensors),
 }
 
 /// All tensors of a model.
@@ -113,8 +117,8 @@ pub struct Weights {
     source: Source,
     tensors: Vec<Tensor>,
     by_name: HashMap<Arc<str>, usize>,
-    /// Tensors that hob cannot compute with: name and type.
-    unsupported: HashMap<String, &'static str>,
+    /// Tensors that hob cannot compute with: name, and what is unsupported.
+    unsupported: HashMap<String, String>,
     files: ModelFiles,
 }
 
@@ -125,27 +129,58 @@ impl Weights {
     }
 
     /// Parses files that were opened before. Opens nothing.
-    pub fn parse(files: ModelFiles) -> Result<Weights> {
-        let mut found = Found::default();
-        let mut headers = Vec::new();
-        for file in &files.parts {
-            match file.kind {
-                Kind::Gguf => headers.push((file.path(), found.gguf(file, file.bytes())?)),
-                other => {
-                    let problem = format!("is {other:?}, but the first part is GGUF");
-                    return Err(Error::malformed(file.path(), "kind of file", problem));
-                }
-            }
-        }
-        gguf::split::check(&headers.iter().map(|(p, g)| (*p, g)).collect::<Vec<_>>())?;
-        let Some((_, first)) = headers.into_iter().next() else {
+    pub fn parse(mut files: ModelFiles) -> Result<Weights> {
+        let Some(first) = files.parts.first() else {
             return Err(Error::malformed(
                 &files.path,
                 "model",
                 "has no files with weights",
             ));
         };
-        Ok(found.finish(Source::Gguf(first), files))
+        let (kind, ..) = packed::original(first)?;
+        if kind == Kind::Safetensors {
+            let index = Index::read(&files)?;
+            let parts = std::mem::take(&mut files.parts);
+            files.parts = match &index {
+                Some(index) => index.select(parts)?,
+                None => safetensors::without_index(&files.path, parts)?,
+            };
+            let mut found = Found::default();
+            for (part, file) in files.parts.iter().enumerate() {
+                found.add(part, file, parse_part(file, kind)?)?;
+            }
+            if let Some(index) = index {
+                index.check(|name| files.parts.get(*found.owner.get(name)?)?.path.file_name())?;
+            }
+            let source = Source::Safetensors(Safetensors::parse(&files)?);
+            return Ok(found.finish(source, files));
+        }
+        // Whether the parts belong together is decided before what they hold is compared.
+        let mut parsed = files
+            .parts
+            .iter()
+            .map(|file| parse_part(file, kind))
+            .collect::<Result<Vec<_>>>()?;
+        let headers: Vec<(&Path, &Gguf)> = (files.parts.iter().zip(&parsed))
+            .filter_map(|(file, part)| Some((file.path.as_path(), part.header.as_ref()?)))
+            .collect();
+        gguf::split::check(&headers)?;
+        let Some(first) = parsed.first_mut().and_then(|part| part.header.take()) else {
+            return Err(Error::malformed(&files.path, "model", "has no GGUF header"));
+        };
+        let mut found = Found::default();
+        for (part, (file, parsed)) in files.parts.iter().zip(parsed).enumerate() {
+            found.add(part, file, parsed)?;
+        }
+        let source = Source::Gguf(first);
+        Ok(found.finish(source, files))
+    }
+
+    /// Packs all matrices that are not packed yet into anonymous memory, on rayon's threads, and lets the
+    /// source's pages go meanwhile: the memory in use stays about the size of the weights.
+    pub fn packed_in_memory(mut self, watch: &dyn Watch) -> Result<Weights> {
+        packed::pack_in_memory(&mut self.tensors, watch)?;
+        Ok(self)
     }
 
     /// What describes the model.
@@ -157,6 +192,7 @@ impl Weights {
     pub fn gguf(&self) -> Option<&Gguf> {
         match &self.source {
             Source::Gguf(g) => Some(g),
+            Source::Safetensors(_) => None,
         }
     }
 
@@ -170,9 +206,9 @@ impl Weights {
     pub fn require(&self, name: &str) -> Result<&Tensor> {
         self.tensor(name)
             .ok_or_else(|| match self.unsupported.get(name) {
-                Some(found) => Error::UnsupportedType {
+                Some(found) => Error::Unsupported {
                     name: name.to_owned(),
-                    found: (*found).to_owned(),
+                    found: found.clone(),
                 },
                 None => Error::MissingTensor {
                     name: name.to_owned(),
@@ -185,11 +221,11 @@ impl Weights {
         &self.tensors
     }
 
-    /// Names and types of the tensors that hob cannot compute with.
-    pub fn unsupported(&self) -> impl Iterator<Item = (&str, &'static str)> {
+    /// The tensors that hob cannot compute with: name, and what is unsupported ("of type IQ2_XXS").
+    pub fn unsupported(&self) -> impl Iterator<Item = (&str, &str)> {
         self.unsupported
             .iter()
-            .map(|(name, found)| (name.as_str(), *found))
+            .map(|(name, found)| (name.as_str(), found.as_str()))
     }
 
     /// Bytes of all tensors.
@@ -207,37 +243,33 @@ impl Weights {
 #[derive(Default)]
 struct Found {
     tensors: Vec<Tensor>,
-    unsupported: HashMap<String, &'static str>,
+    unsupported: HashMap<String, String>,
+    /// The part that each tensor is in, unsupported ones too.
+    owner: HashMap<Arc<str>, usize>,
 }
 
 impl Found {
-    /// Adds the tensors of a GGUF file whose (unpacked) bytes are `bytes`.
-    fn gguf(&mut self, file: &ModelFile, bytes: Bytes) -> Result<Gguf> {
-        let path = file.path();
-        let parsed = Gguf::parse(&bytes).map_err(|source| Error::Gguf {
-            path: path.to_owned(),
-            source,
-        })?;
-        for t in parsed.tensors() {
-            let TensorType::Run(format) = t.kind else {
-                self.unsupported.insert(t.name.to_owned(), t.kind.name());
-                continue;
-            };
-            // The parser checked both ends against the file, which is in memory.
-            let data = bytes.slice(t.data.start as usize..t.data.end as usize);
-            let tensor =
-                data.and_then(|data| Tensor::new(t.name.into(), format, t.n_dims, t.dims, data));
-            let Some(tensor) = tensor else {
-                let field = format!("tensor {:?}", crate::error::Text::str(t.name));
+    /// Adds the tensors of one part; a name that another part has is an error.
+    fn add(&mut self, part: usize, file: &ModelFile, parsed: Parsed) -> Result<()> {
+        let names = parsed.tensors.iter().map(|t| t.name.clone());
+        for name in names.chain(
+            parsed
+                .unsupported
+                .iter()
+                .map(|(name, _)| name.as_str().into()),
+        ) {
+            if let Some(other) = self.owner.insert(name.clone(), part) {
+                let field = format!("tensor {:?}", crate::error::Text::str(&name));
                 return Err(Error::malformed(
-                    path,
+                    &file.path,
                     field,
-                    "is too large for this machine's addresses",
+                    format!("is also in part {}", other + 1),
                 ));
-            };
-            self.tensors.push(tensor);
+            }
         }
-        Ok(parsed)
+        self.tensors.extend(parsed.tensors);
+        self.unsupported.extend(parsed.unsupported);
+        Ok(())
     }
 
     fn finish(self, source: Source, files: ModelFiles) -> Weights {
@@ -255,4 +287,82 @@ impl Found {
             files,
         }
     }
+}
+
+/// The tensors of one file, as packing and unpacking need them.
+pub(crate) fn file_tensors(
+    path: &Path,
+    kind: Kind,
+    bytes: &Bytes,
+    packed: bool,
+) -> Result<Vec<Tensor>> {
+    Ok(parse_file(path, kind, bytes, packed)?.tensors)
+}
+
+/// What is in a file.
+pub(crate) struct Parsed {
+    pub(crate) tensors: Vec<Tensor>,
+    /// Tensors that hob cannot compute with: name, and what is unsupported.
+    pub(crate) unsupported: Vec<(String, String)>,
+    /// Of a GGUF.
+    pub(crate) header: Option<Gguf>,
+}
+
+/// Parses one part of a model of `kind`, packed or not.
+fn parse_part(file: &ModelFile, kind: Kind) -> Result<Parsed> {
+    let (found, bytes, packed) = packed::original(file)?;
+    if found != kind {
+        let problem = format!("is {}, but the first part is {}", found.name(), kind.name());
+        return Err(Error::malformed(&file.path, "kind of file", problem));
+    }
+    parse_file(&file.path, kind, &bytes, packed)
+}
+
+fn parse_file(path: &Path, kind: Kind, bytes: &Bytes, packed: bool) -> Result<Parsed> {
+    let mut parsed = if kind == Kind::Gguf {
+        parse_gguf(path, bytes)?
+    } else {
+        safetensors::parse_file(path, bytes)?
+    };
+    for t in parsed
+        .tensors
+        .iter_mut()
+        .filter(|t| packed && packed::is_matrix(t))
+    {
+        t.layout = Layout::Packed;
+    }
+    Ok(parsed)
+}
+
+fn parse_gguf(path: &Path, bytes: &Bytes) -> Result<Parsed> {
+    let header = Gguf::parse(bytes).map_err(|source| Error::Gguf {
+        path: path.to_owned(),
+        source,
+    })?;
+    let mut tensors = Vec::with_capacity(header.n_tensors());
+    let mut unsupported = Vec::new();
+    for t in header.tensors() {
+        let TensorType::Run(format) = t.kind else {
+            unsupported.push((t.name.to_owned(), format!("of type {}", t.kind.name())));
+            continue;
+        };
+        // The parser checked both ends against the file, which is in memory.
+        let data = bytes.slice(t.data.start as usize..t.data.end as usize);
+        let tensor =
+            data.and_then(|data| Tensor::new(t.name.into(), format, t.n_dims, t.dims, data));
+        let Some(tensor) = tensor else {
+            let field = format!("tensor {:?}", crate::error::Text::str(t.name));
+            return Err(Error::malformed(
+                path,
+                field,
+                "is too large for this machine's addresses",
+            ));
+        };
+        tensors.push(tensor);
+    }
+    Ok(Parsed {
+        tensors,
+        unsupported,
+        header: Some(header),
+    })
 }

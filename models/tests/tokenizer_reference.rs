@@ -32,13 +32,24 @@ fn another_implementation_agrees() {
         for case in cases {
             let text = case[0].as_str().unwrap();
             let parse_special = case[1].as_bool().unwrap();
-            let expected: Vec<u32> =
-                case[2].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
-            let options = EncodeOptions { special: false, parse_special };
+            let expected: Vec<u32> = case[2]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|id| id.as_u64().unwrap() as u32)
+                .collect();
+            let options = EncodeOptions {
+                special: false,
+                parse_special,
+            };
             let found = tokenizer.encode(text, options).unwrap();
             if found != expected {
                 differ += 1;
-                let from = found.iter().zip(&expected).take_while(|(a, b)| a == b).count();
+                let from = found
+                    .iter()
+                    .zip(&expected)
+                    .take_while(|(a, b)| a == b)
+                    .count();
                 let show = |ids: &[u32]| -> Vec<String> {
                     let ids = ids.iter().skip(from.saturating_sub(1)).take(6);
                     ids.map(|&id| {
@@ -58,7 +69,12 @@ fn another_implementation_agrees() {
                 }
             }
         }
-        println!("{}: {}/{}", path.display(), cases.len() - differ, cases.len());
+        println!(
+            "{}: {}/{}",
+            path.display(),
+            cases.len() - differ,
+            cases.len()
+        );
         all_differ += differ;
     }
     assert_eq!(all_differ, 0, "texts are tokenized differently");

@@ -1,1 +1,48 @@
-//! hob: the engine that embedders link.
+//! hob: run language models inside your program, on this machine alone.
+//!
+//! ```no_run
+//! use hob::{Cancel, Engine, EngineOptions, Event, Message, Request, SessionOptions};
+//! use std::ops::ControlFlow;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let engine = Engine::load("model.gguf", &EngineOptions::default())?;
+//! let mut session = engine.session(SessionOptions::default());
+//! let prompt = session.encode_chat(&[Message::new("user", "What is the capital of France?")])?;
+//! session.prefill(&prompt, &Cancel::new(), |_, _| ())?;
+//! session.generate(&Request::default(), &Cancel::new(), |event| {
+//!     if let Event::Text(text) = event {
+//!         print!("{text}");
+//!     }
+//!     ControlFlow::Continue(())
+//! })?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! An [`Engine`] is a loaded model; a [`Session`] is one sequence of tokens on it. What a model
+//! needs is known before it is loaded ([`Engine::memory_plan`]); anything long can be stopped
+//! from another thread ([`Cancel`]); a full context is an error or a policy of your choice
+//! ([`WhenFull`]), never silent; every failure is an enum, and nothing here panics or aborts the
+//! host, whatever the file. The same prompt gives the same bits on any number of threads and any
+//! instruction set. `runtime/examples/` shows each of these.
+
+mod engine;
+mod error;
+mod generate;
+mod inspect;
+mod load;
+mod lower;
+mod memory;
+mod sampler;
+mod session;
+
+pub use engine::{Engine, EngineOptions, WeightsMode};
+pub use error::{LoadError, SessionError};
+pub use generate::{Completion, Event, Finish, Request};
+pub use hob_kernels::isa::{Isa, IsaError};
+pub use hob_kernels::kv::KvElem;
+pub use hob_models::template::Message;
+pub use inspect::{FormatShare, Inspection};
+pub use memory::{MemoryPlan, available as available_memory};
+pub use sampler::{LogProb, Sampling, argmax, log_probs, log_sum_exp};
+pub use session::{Cancel, Session, SessionOptions, WhenFull};

@@ -62,11 +62,15 @@ const fn of(f: Format) -> Fields {
         Format::Q8_0 => &[(0, Half, 2), (2, Word, 32)],
         // d, dmin, scales, qs
         Format::Q2K => &[(80, Half, 2), (82, Half, 2), (0, Byte, 16), (16, Word, 64)],
-        // scales, hmask, qs, d
+        // scales; twice 16 bytes of hmask, with the 32 of qs that they complete; d
         Format::Q3K => &[
             (96, Byte, 12),
-            (0, Word, 32),
-            (32, Word, 64),
+            (0, Word, 16),
+            (32, Word, 16),
+            (64, Word, 16),
+            (16, Word, 16),
+            (48, Word, 16),
+            (80, Word, 16),
             (108, Half, 2),
         ],
         // d, dmin, scales, qs
@@ -79,15 +83,25 @@ const fn of(f: Format) -> Fields {
             (16, Word, 32),
             (48, Word, 128),
         ],
-        // scales, qh, ql, d
+        // scales; four times 16 bytes of qh, with the 32 of ql that they complete; d
         Format::Q6K => &[
             (192, Byte, 16),
-            (128, Word, 64),
-            (0, Word, 128),
+            (128, Word, 16),
+            (0, Word, 16),
+            (32, Word, 16),
+            (144, Word, 16),
+            (16, Word, 16),
+            (48, Word, 16),
+            (160, Word, 16),
+            (64, Word, 16),
+            (96, Word, 16),
+            (176, Word, 16),
+            (80, Word, 16),
+            (112, Word, 16),
             (208, Half, 2),
         ],
         // d, scales_h, scales_l, qs
-        Format::Iq4Xs => &[(0, Half, 2), (2, Half, 2), (4, Byte, 4), (8, Word, 128)],
+        Format::Iq4Xs => &[(0, Half, 2), (2, Byte, 2), (4, Byte, 4), (8, Word, 128)],
         // e, qs
         Format::Mxfp4 => &[(0, Byte, 1), (1, Word, 16)],
     }

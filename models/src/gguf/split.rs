@@ -52,7 +52,7 @@ impl SplitName {
 }
 
 /// Checks that `parts`, in the order of their names, are one model: each says the number that its name
-/// says, all say the same counts, and no tensor is in two of them.
+/// says, and all say the same counts.
 pub fn check(parts: &[(&Path, &Gguf)]) -> Result<()> {
     let wrong = |path: &Path, field: &str, found: u64, wanted: u64, remedy: &str| {
         Err(Error::malformed(
@@ -63,7 +63,6 @@ pub fn check(parts: &[(&Path, &Gguf)]) -> Result<()> {
     };
     let count = parts.len() as u64;
     let mut n_tensors = 0;
-    let mut owners = std::collections::HashMap::new();
     let mut declared = None;
     for (i, (path, gguf)) in parts.iter().enumerate() {
         let at = |source: GgufError| Error::Gguf {
@@ -106,13 +105,6 @@ pub fn check(parts: &[(&Path, &Gguf)]) -> Result<()> {
                 "is {total:?}, and {expected:?} in part 1; the parts are of different models"
             );
             return Err(Error::malformed(path, "split.tensors.count", problem));
-        }
-        for t in gguf.tensors() {
-            if let Some(other) = owners.insert(t.name, i) {
-                let problem = format!("is also in part {}", other + 1);
-                let field = format!("tensor {:?}", crate::error::Text::str(t.name));
-                return Err(Error::malformed(path, field, problem));
-            }
         }
         n_tensors += gguf.n_tensors() as u64;
     }

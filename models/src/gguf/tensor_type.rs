@@ -3,7 +3,7 @@
 //!
 //! Source of the numbers: ggml's `ggml_type` and its block structures (ggml.h, ggml-common.h).
 
-use hob_kernels::format::Format;
+use hob_kernels::format::{Format, ggml_type_name};
 
 /// Name, elements and bytes of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,8 @@ impl TensorType {
         if let Some(format) = Format::from_ggml_id(id) {
             return Some(TensorType::Run(format));
         }
-        let known = |name, elements, bytes| {
+        let name = ggml_type_name(id)?;
+        let known = |elements, bytes| {
             Some(TensorType::Known(BlockSize {
                 name,
                 elements,
@@ -41,33 +42,26 @@ impl TensorType {
             }))
         };
         match id {
-            9 => known("Q8_1", 32, 36),
-            15 => known("Q8_K", 256, 292),
-            16 => known("IQ2_XXS", 256, 66),
-            17 => known("IQ2_XS", 256, 74),
-            18 => known("IQ3_XXS", 256, 98),
-            19 => known("IQ1_S", 256, 50),
-            21 => known("IQ3_S", 256, 110),
-            22 => known("IQ2_S", 256, 82),
-            24 => known("I8", 1, 1),
-            25 => known("I16", 1, 2),
-            26 => known("I32", 1, 4),
-            27 => known("I64", 1, 8),
-            28 => known("F64", 1, 8),
-            29 => known("IQ1_M", 256, 56),
-            34 => known("TQ1_0", 256, 54),
-            35 => known("TQ2_0", 256, 66),
-            40 => known("NVFP4", 64, 36),
-            41 => known("Q1_0", 128, 18),
-            42 => known("Q2_0", 64, 18),
-            4 => Some(TensorType::Removed("Q4_2")),
-            5 => Some(TensorType::Removed("Q4_3")),
-            31 => Some(TensorType::Removed("Q4_0_4_4")),
-            32 => Some(TensorType::Removed("Q4_0_4_8")),
-            33 => Some(TensorType::Removed("Q4_0_8_8")),
-            36 => Some(TensorType::Removed("IQ4_NL_4_4")),
-            37 => Some(TensorType::Removed("IQ4_NL_4_8")),
-            38 => Some(TensorType::Removed("IQ4_NL_8_8")),
+            9 => known(32, 36),    // Q8_1
+            15 => known(256, 292), // Q8_K
+            16 => known(256, 66),  // IQ2_XXS
+            17 => known(256, 74),  // IQ2_XS
+            18 => known(256, 98),  // IQ3_XXS
+            19 => known(256, 50),  // IQ1_S
+            21 => known(256, 110), // IQ3_S
+            22 => known(256, 82),  // IQ2_S
+            24 => known(1, 1),     // I8
+            25 => known(1, 2),     // I16
+            26 => known(1, 4),     // I32
+            27 => known(1, 8),     // I64
+            28 => known(1, 8),     // F64
+            29 => known(256, 56),  // IQ1_M
+            34 => known(256, 54),  // TQ1_0
+            35 => known(256, 66),  // TQ2_0
+            40 => known(64, 36),   // NVFP4
+            41 => known(128, 18),  // Q1_0
+            42 => known(64, 18),   // Q2_0
+            4 | 5 | 31..=33 | 36..=38 => Some(TensorType::Removed(name)),
             _ => None,
         }
     }

@@ -285,6 +285,10 @@ fn environment(now: Option<SystemTime>, fuel: u64) -> Environment<'static> {
         _ => minijinja::escape_formatter(out, state, value),
     });
     environment.add_filter("tojson", json::tojson);
+    // In Python, None is not iterable; templates ask so whether there are tools.
+    environment.add_test("iterable", |value: &Value| {
+        !value.is_none() && value.try_iter().is_ok()
+    });
     environment.add_function(
         "raise_exception",
         |message: String| -> Result<Value, Error> {

@@ -28,66 +28,108 @@ struct Rule {
     id: u32,
 }
 
-/// Collects rules before they are sorted.
-pub(super) struct BpeBuilder {
-    /// Left token and rule, by ascending rank.
-    rules: Vec<(u32, Rule)>,
-    joined: Vec<u8>,
+/// Fewer merges than this are not worth a thread.
+const MERGES_PER_THREAD: usize = 20_000;
+/// More threads than this gain nothing.
+const MAX_THREADS: usize = 4;
+
+/// Turns merges, in the order of their ranks, into rules and the left token of each. `split` appends
+/// the bytes of both halves of a merge to a buffer and returns the length of the first.
+///
+/// # Errors
+/// If a half or the whole is not in the vocabulary. A rule around a control token is left out: plain
+/// text must not become one.
+fn resolve<M: Sync>(
+    vocab: &Vocab,
+    merges: &[M],
+    split: impl Fn(&M, &mut Vec<u8>) -> Option<usize> + Sync,
+) -> Result<Vec<(u32, Rule)>, TokenizerError> {
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let threads = threads
+        .min(MAX_THREADS)
+        .min(merges.len() / MERGES_PER_THREAD);
+    if threads < 2 {
+        return resolve_from(vocab, 0, merges, &split);
+    }
+    let per_thread = merges.len().div_ceil(threads);
+    let (vocab, split) = (&vocab, &split);
+    std::thread::scope(|scope| {
+        let parts: Vec<_> = (0..)
+            .step_by(per_thread)
+            .zip(merges.chunks(per_thread))
+            .map(|(first, part)| {
+                let work = move || resolve_from(vocab, first, part, split);
+                let thread = std::thread::Builder::new().spawn_scoped(scope, work);
+                (thread, move || resolve_from(vocab, first, part, split))
+            })
+            .collect();
+        let mut rules = Vec::with_capacity(merges.len());
+        for (thread, again) in parts {
+            // Without a thread, or after one that was lost, the work is done here.
+            let part = thread.ok().and_then(|thread| thread.join().ok());
+            rules.extend(part.unwrap_or_else(again)?);
+        }
+        Ok(rules)
+    })
 }
 
-impl BpeBuilder {
-    /// Room for `n_rules`.
-    pub(super) fn with_capacity(n_rules: usize) -> Self {
-        Self {
-            rules: Vec::with_capacity(n_rules),
-            joined: Vec::new(),
-        }
-    }
-
-    /// Adds the rule of rank `index`, whose two halves `write` appends to a buffer, returning the
-    /// length of the first.
-    ///
-    /// # Errors
-    /// If a half or the whole is not in the vocabulary. A rule around a control token is left out:
-    /// plain text must not become one.
-    pub(super) fn push(
-        &mut self,
-        vocab: &Vocab,
-        index: usize,
-        write: impl FnOnce(&mut Vec<u8>) -> Option<usize>,
-    ) -> Result<(), TokenizerError> {
+fn resolve_from<M>(
+    vocab: &Vocab,
+    first: usize,
+    merges: &[M],
+    split: &impl Fn(&M, &mut Vec<u8>) -> Option<usize>,
+) -> Result<Vec<(u32, Rule)>, TokenizerError> {
+    let mut rules = Vec::with_capacity(merges.len());
+    let mut joined = Vec::new();
+    let mut last = 0;
+    for (index, merge) in (first..).zip(merges) {
         let bad = |why| TokenizerError::BadMerge { index, why };
-        self.joined.clear();
-        let middle = write(&mut self.joined).ok_or(bad("it is not two pieces"))?;
-        let (left, right) = self
-            .joined
+        joined.clear();
+        let middle = split(merge, &mut joined).ok_or(bad("it is not two pieces"))?;
+        let (left, right) = joined
             .split_at_checked(middle)
             .ok_or(bad("it is not two pieces"))?;
         if left.is_empty() || right.is_empty() {
             return Err(bad("one of its pieces is empty"));
         }
         let rank = u32::try_from(index).map_err(|_| bad("there are too many"))?;
-        let ids = [left, right, self.joined.as_slice()].map(|piece| {
+        let find = |piece: &[u8]| {
             let reserved = || vocab.reserved_id(piece).map(|_| None);
             vocab.plain_id(piece).map(Some).or_else(reserved)
-        });
-        match ids {
-            [Some(Some(left)), Some(Some(right)), Some(Some(id))] => {
-                self.rules.push((left, Rule { right, rank, id }));
-                Ok(())
+        };
+        // Most vocabularies number their tokens in the order of the merges that make them.
+        let next = [last, last + 1]
+            .into_iter()
+            .find(|&id| vocab.is_plain_id_of(id, &joined));
+        let id = next.map(Some).or_else(|| find(&joined));
+        match (find(left), find(right), id) {
+            (Some(Some(left)), Some(Some(right)), Some(Some(id))) => {
+                rules.push((left, Rule { right, rank, id }));
+                last = id;
             }
-            [None, _, _] => Err(bad("its left piece is not a token")),
-            [_, None, _] => Err(bad("its right piece is not a token")),
-            [_, _, None] => Err(bad("what it makes is not a token")),
-            _ => Ok(()),
+            (None, _, _) => return Err(bad("its left piece is not a token")),
+            (_, None, _) => return Err(bad("its right piece is not a token")),
+            (_, _, None) => return Err(bad("what it makes is not a token")),
+            _ => {}
         }
     }
+    Ok(rules)
+}
 
-    /// Sorts the rules for lookup.
-    pub(super) fn build(self, vocab: &Vocab, unk: Option<u32>, whole_words: bool) -> Bpe {
+impl Bpe {
+    /// The rules of `merges`, which are in the order of their ranks; see [`resolve`] for `split` and
+    /// errors. With `whole_words`, a word that is a token is that token, whatever the merges say.
+    pub(super) fn new<M: Sync>(
+        vocab: &Vocab,
+        merges: &[M],
+        split: impl Fn(&M, &mut Vec<u8>) -> Option<usize> + Sync,
+        unk: Option<u32>,
+        whole_words: bool,
+    ) -> Result<Self, TokenizerError> {
+        let by_rank = resolve(vocab, merges, split)?;
         // Counting sort by left token; it keeps the order of ranks within one.
         let mut starts = vec![0u32; vocab.len() + 1];
-        for &(left, _) in &self.rules {
+        for &(left, _) in &by_rank {
             if let Some(count) = starts.get_mut(left as usize + 1) {
                 *count += 1;
             }
@@ -104,9 +146,9 @@ impl BpeBuilder {
                 rank: 0,
                 id: NO_TOKEN
             };
-            self.rules.len()
+            by_rank.len()
         ];
-        for &(left, rule) in &self.rules {
+        for &(left, rule) in &by_rank {
             if let Some(at) = next.get_mut(left as usize) {
                 if let Some(slot) = rules.get_mut(*at as usize) {
                     *slot = rule;
@@ -126,17 +168,15 @@ impl BpeBuilder {
         for (byte, token) in (0u8..=255).zip(&mut byte_tokens) {
             *token = vocab.plain_id(&[byte]).unwrap_or(NO_TOKEN);
         }
-        Bpe {
+        Ok(Self {
             starts,
             rules,
             byte_tokens,
             unk,
             whole_words,
-        }
+        })
     }
-}
 
-impl Bpe {
     /// Appends the tokens of one word, which starts at byte `offset` of its piece of text.
     pub(super) fn encode_word(
         &self,

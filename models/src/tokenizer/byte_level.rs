@@ -31,6 +31,7 @@ const fn byte_of_char() -> [u16; 0x144] {
 /// Appends the bytes that `text` stands for to `out`. A character that is not in the alphabet
 /// stands for its own UTF-8 bytes (some vocabularies hold such tokens, unreachable from text).
 pub(super) fn append_bytes(text: &str, out: &mut Vec<u8>) {
+    out.reserve(text.len());
     for c in text.chars() {
         match BYTE_OF_CHAR.get(c as usize) {
             Some(&byte) if byte < 256 => out.push(byte as u8),

@@ -24,7 +24,7 @@ pub use source::TokenizerSource;
 pub use vocab::TokenKind;
 
 use crate::gguf::Gguf;
-use bpe::{Bpe, BpeBuilder};
+use bpe::Bpe;
 use merge::{Merger, NO_TOKEN};
 use special::{Segment, Specials};
 use split::Splitter;
@@ -130,20 +130,13 @@ impl Tokenizer {
         } else {
             let splitter = Splitter::new(source.pre.ok_or(TokenizerError::MissingPre)?)?;
             add_bos_default = splitter.add_bos;
-            let mut builder = BpeBuilder::with_capacity(source.merges.len());
-            for (index, merge) in source.merges.iter().enumerate() {
-                builder.push(&vocab, index, |out| {
-                    // The first piece may begin with a space, but not be empty.
-                    let first = merge.chars().next()?.len_utf8();
-                    let (left, right) =
-                        merge.split_at_checked(first + merge.get(first..)?.find(' ')?)?;
-                    byte_level::append_bytes(left, out);
-                    let middle = out.len();
-                    byte_level::append_bytes(right.get(1..)?, out);
-                    Some(middle)
-                })?;
-            }
-            let bpe = builder.build(&vocab, unk, splitter.whole_words);
+            let bpe = Bpe::new(
+                &vocab,
+                &source.merges,
+                split_merge,
+                unk,
+                splitter.whole_words,
+            )?;
             Model::Bpe { splitter, bpe }
         };
         let flag = |flag, given: Option<bool>, default, name, id: Option<u32>| match given {
@@ -404,6 +397,17 @@ impl std::fmt::Debug for Tokenizer {
     }
 }
 
+/// Appends the bytes of both halves of a merge, and returns the length of the first. It may begin
+/// with the space that separates them elsewhere, but not be empty.
+fn split_merge(merge: &&str, out: &mut Vec<u8>) -> Option<usize> {
+    let first = merge.chars().next()?.len_utf8();
+    let space = first + memchr::memchr(b' ', merge.as_bytes().get(first..)?)?;
+    byte_level::append_bytes(merge.get(..space)?, out);
+    let middle = out.len();
+    byte_level::append_bytes(merge.get(space + 1..)?, out);
+    Some(middle)
+}
+
 /// Reads tokens and their kinds.
 fn read_vocab(source: &TokenizerSource<'_>, is_spm: bool) -> Result<Vocab, TokenizerError> {
     let n_tokens = source.tokens.len();
@@ -425,6 +429,7 @@ fn read_vocab(source: &TokenizerSource<'_>, is_spm: bool) -> Result<Vocab, Token
             expected: n_tokens,
         });
     }
+    let named = [source.bos_id, source.eos_id, source.eot_id, source.eom_id];
     let n_bytes = source.tokens.iter().map(|token| token.len()).sum();
     let mut vocab = Vocab::with_capacity(n_tokens, n_bytes);
     for (id, &text) in source.tokens.iter().enumerate() {
@@ -433,8 +438,12 @@ fn read_vocab(source: &TokenizerSource<'_>, is_spm: bool) -> Result<Vocab, Token
             None => TokenKind::Normal,
         };
         // Some files mark what steers the model as text.
+        let is_named = || named.contains(&Some(id as u32));
         let steers = match kind {
-            TokenKind::UserDefined => special::looks_like_control(text),
+            TokenKind::UserDefined => special::looks_like_control(text) || is_named(),
+            TokenKind::Normal if source.token_types.is_empty() => {
+                special::always_ends(text) || is_named()
+            }
             TokenKind::Normal => special::always_ends(text),
             _ => false,
         };

@@ -39,7 +39,6 @@ const END_CONTROLS: &[&str] = &["</s>", "<eos>"];
 
 /// Names between angle brackets that steer a model although some vocabularies call them text.
 const CONTROL_NAMES: &[&str] = &[
-    "s",
     "bos",
     "eos",
     "pad",

@@ -136,6 +136,12 @@ impl Vocab {
         self.find(&self.plain, piece)
     }
 
+    /// Whether `id` is what [`Self::plain_id`] finds for these bytes, if they have one token only.
+    /// Faster than to find it.
+    pub(super) fn is_plain_id_of(&self, id: u32, piece: &[u8]) -> bool {
+        self.kind(id).is_some_and(TokenKind::is_plain) && self.piece(id) == piece
+    }
+
     /// The token with these bytes that plain text never becomes.
     pub(super) fn reserved_id(&self, piece: &[u8]) -> Option<u32> {
         self.find(&self.reserved, piece)

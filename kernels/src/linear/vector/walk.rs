@@ -124,16 +124,7 @@ impl Walk {
         chains: &mut [Chains],
     ) {
         for (g, chains) in chains.chunks_mut(GROUP).enumerate() {
-            // SAFETY: the offset is that of a token within the caller's promise.
-            let acts = unsafe {
-                let offset = (t + g * GROUP) * self.acts.stride;
-                Acts {
-                    q: self.acts.q.byte_add(offset),
-                    d: self.acts.d.byte_add(offset),
-                    sums: self.acts.sums.byte_add(offset),
-                    stride: self.acts.stride,
-                }
-            };
+            let acts = self.acts.token(t + g * GROUP);
             #[cfg(feature = "planted")]
             // SAFETY: the same blocks and tokens, wrongly.
             if unsafe { self.planted(panel, &range, _of, &acts, chains) } {

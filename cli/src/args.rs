@@ -1,0 +1,101 @@
+//! The command line.
+
+use crate::commands::{bench, logits, perplexity, pull, run, show, synth};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use hob::{EngineOptions, KvElem, WeightsMode};
+use std::path::PathBuf;
+
+/// Run language models on this computer. Nothing leaves it.
+#[derive(Parser)]
+#[command(
+    name = "hob",
+    version,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Answer a prompt
+    Run(run::RunArgs),
+    /// Download a model into the store
+    Pull(pull::PullArgs),
+    /// List the models in the store
+    List,
+    /// Show what a model is and what it needs
+    Show(show::ShowArgs),
+    /// Write the logits of a token sequence to a file
+    Logits(logits::LogitsArgs),
+    /// Measure how well a model predicts a text
+    Perplexity(perplexity::PerplexityArgs),
+    /// Measure prefill and decode speed
+    Bench(bench::BenchArgs),
+    /// Make a random-weight model of a well-known shape, for benchmarks
+    Synth(synth::SynthArgs),
+}
+
+/// How the engine runs; the same for every command that loads a model.
+#[derive(Args, Clone)]
+#[command(next_help_heading = "Engine")]
+pub(crate) struct EngineArgs {
+    /// Worker threads [default: one per core]
+    #[arg(long, short = 't', value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) threads: Option<u16>,
+    /// Force an instruction set: scalar, avx2 or avx512 [default: $HOB_ISA, else the best]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) isa: Option<String>,
+    /// How weights are held: packed in memory, or straight off the mapped file
+    #[arg(long, value_enum, default_value_t = WeightsArg::Auto)]
+    pub(crate) weights: WeightsArg,
+    /// Keep the packed form of a model file in this folder and map it from there
+    #[arg(long, value_name = "FOLDER", conflicts_with = "weights")]
+    pub(crate) cache: Option<PathBuf>,
+    /// Element type of keys and values
+    #[arg(long, value_enum, default_value_t = KvArg::F16)]
+    pub(crate) kv: KvArg,
+    /// Most tokens in one batch of prefill
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub(crate) batch: u32,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum WeightsArg {
+    /// Packed: from the store as it is, any other file packed into memory
+    Auto,
+    /// The file's own order, no copy; slower, same bits
+    Mapped,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum KvArg {
+    F32,
+    F16,
+    #[value(name = "q8_0")]
+    Q8_0,
+}
+
+impl EngineArgs {
+    /// The engine's options, with room for `outputs` rows of logits a batch.
+    pub(crate) fn options(&self, outputs: usize) -> EngineOptions {
+        EngineOptions {
+            threads: self.threads.map(usize::from),
+            isa: self.isa.clone(),
+            weights: match (&self.cache, self.weights) {
+                (Some(folder), _) => WeightsMode::Cached(folder.clone()),
+                (None, WeightsArg::Auto) => WeightsMode::Auto,
+                (None, WeightsArg::Mapped) => WeightsMode::Mapped,
+            },
+            kv: match self.kv {
+                KvArg::F32 => KvElem::F32,
+                KvArg::F16 => KvElem::F16,
+                KvArg::Q8_0 => KvElem::Q8_0,
+            },
+            batch: self.batch as usize,
+            outputs,
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! One file a command: its arguments, and what it does.
+
+pub(crate) mod bench;
+pub(crate) mod logits;
+pub(crate) mod perplexity;
+pub(crate) mod pull;
+pub(crate) mod run;
+pub(crate) mod show;
+pub(crate) mod synth;
+
+use crate::args::{Cli, Command};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Runs the chosen command.
+pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        Command::Run(args) => return run::run(args),
+        Command::Pull(args) => pull::run(args)?,
+        Command::List => pull::list()?,
+        Command::Show(args) => show::run(&args)?,
+        Command::Logits(args) => logits::run(&args)?,
+        Command::Perplexity(args) => perplexity::run(&args)?,
+        Command::Bench(args) => bench::run(&args)?,
+        Command::Synth(args) => synth::run(&args)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The file that a MODEL argument means: a path, or the name of a model in the store.
+pub(crate) fn model_path(model: &Path) -> anyhow::Result<PathBuf> {
+    if model.exists() {
+        return Ok(model.to_owned());
+    }
+    let name = model.to_string_lossy();
+    if let Some(found) = crate::store::Store::open()?.find(&name)? {
+        return Ok(found.path);
+    }
+    anyhow::bail!(
+        "no model `{name}`: it is neither a file nor in the store (`hob list` shows the store, `hob pull` fills it)"
+    )
+}

@@ -1,0 +1,266 @@
+//! `hob run`: one answer to one prompt, streamed.
+//!
+//! What the answer costs and how it ended goes to standard error, and only where a person looks
+//! on; standard output holds the answer and nothing else.
+
+use crate::args::EngineArgs;
+use crate::store::{self, Store};
+use crate::terminal::{Answer, bytes};
+use anyhow::{Context, bail};
+use clap::Args;
+use hob::{Cancel, Engine, Event, Finish, Message, Request, Sampling, Session, SessionOptions};
+use std::io::{IsTerminal, Read};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// The longest prompt read from a pipe.
+const MAX_PROMPT_BYTES: u64 = 64 << 20;
+
+#[derive(Args)]
+#[command(after_help = "\
+Without MODEL, the default model answers (fetched first if the store lacks it).
+Without PROMPT, or with `-`, the prompt is read from standard input. Prompts on the command line
+can be seen by other users of this computer (in the process list); standard input cannot.
+
+Examples:
+  hob run \"What is the capital of France?\"
+  hob run ./model.gguf \"Write a haiku.\" --temperature 0.8 --seed 3
+  hob run < question.txt > answer.txt")]
+pub(crate) struct RunArgs {
+    /// Model file or name from the store, then the prompt
+    #[arg(value_name = "[MODEL] [PROMPT]", num_args = 0..=2, hide_possible_values = true)]
+    words: Vec<String>,
+    /// Instructions that precede the conversation
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
+    /// Randomness: 0 always takes the most probable token
+    #[arg(long, value_name = "T", default_value_t = Sampling::default().temperature, value_parser = at_least_zero)]
+    temperature: f32,
+    /// Choose among the N most probable tokens (0: all)
+    #[arg(long, value_name = "N", default_value_t = Sampling::default().top_k)]
+    top_k: usize,
+    /// Choose among the most probable tokens that together reach this probability
+    #[arg(long, value_name = "P", default_value_t = Sampling::default().top_p, value_parser = share)]
+    top_p: f32,
+    /// Starts the random choices; the same seed gives the same answer
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Most tokens to generate
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 1024)]
+    max_tokens: usize,
+    /// Most tokens of prompt and answer together [default: what the model was trained for]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    context: Option<u32>,
+    /// End the answer before this text (may be given several times)
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
+    /// Continue the prompt as plain text, without the model's chat template
+    #[arg(long, conflicts_with = "system")]
+    raw: bool,
+    /// Fetch a missing default model without asking
+    #[arg(long, short = 'y')]
+    yes: bool,
+    /// Show speed and token counts at the end
+    #[arg(long, short = 'v')]
+    verbose: bool,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+fn at_least_zero(s: &str) -> Result<f32, String> {
+    let x: f32 = s.parse().map_err(|_| "not a number".to_owned())?;
+    (x.is_finite() && x >= 0.0)
+        .then_some(x)
+        .ok_or_else(|| "must be 0 or more".to_owned())
+}
+
+fn share(s: &str) -> Result<f32, String> {
+    let x: f32 = s.parse().map_err(|_| "not a number".to_owned())?;
+    (0.0..=1.0)
+        .contains(&x)
+        .then_some(x)
+        .ok_or_else(|| "must be between 0 and 1".to_owned())
+}
+
+/// Whether a lone word names a model rather than being the prompt.
+fn names_model(word: &str) -> anyhow::Result<bool> {
+    let path = Path::new(word);
+    let by_name = ["gguf", "safetensors", "hob"]
+        .iter()
+        .any(|e| path.extension().is_some_and(|x| x == *e));
+    Ok(by_name || path.exists() || Store::open()?.find(word)?.is_some())
+}
+
+/// Splits the words into model and prompt.
+fn split(words: &[String]) -> anyhow::Result<(Option<&str>, Option<&str>)> {
+    Ok(match words {
+        [] => (None, None),
+        [model, prompt, ..] => (Some(model), Some(prompt)),
+        [word] if word != "-" && names_model(word)? => (Some(word), None),
+        [word] => (None, Some(word)),
+    })
+}
+
+fn read_prompt(given: Option<&str>) -> anyhow::Result<String> {
+    if let Some(text) = given.filter(|&t| t != "-") {
+        return Ok(text.to_owned());
+    }
+    let stdin = std::io::stdin();
+    if given.is_none() && stdin.is_terminal() {
+        bail!("no prompt: give one (`hob run \"...\"`), or pipe it in");
+    }
+    let mut raw = Vec::new();
+    stdin
+        .lock()
+        .take(MAX_PROMPT_BYTES + 1)
+        .read_to_end(&mut raw)
+        .context("cannot read the prompt from standard input")?;
+    if raw.len() as u64 > MAX_PROMPT_BYTES {
+        bail!(
+            "the prompt on standard input is longer than {}",
+            bytes(MAX_PROMPT_BYTES)
+        );
+    }
+    // The error must not quote the prompt.
+    let text = String::from_utf8(raw).map_err(|e| {
+        anyhow::anyhow!(
+            "the prompt on standard input is not UTF-8 (byte {})",
+            e.utf8_error().valid_up_to()
+        )
+    })?;
+    if text.trim().is_empty() {
+        bail!("the prompt on standard input is empty");
+    }
+    Ok(text)
+}
+
+pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
+    let (model, prompt) = split(&args.words)?;
+    let prompt_is_piped = prompt.is_none_or(|p| p == "-");
+    let path: PathBuf = match model {
+        Some(m) => super::model_path(Path::new(m))?,
+        None => {
+            // The question is asked on the terminal, which the prompt must not come from then.
+            let interactive = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+            store::ensure_default_model(args.yes, interactive)?
+        }
+    };
+    let prompt = read_prompt(if prompt_is_piped {
+        prompt.filter(|&p| p == "-")
+    } else {
+        prompt
+    })?;
+
+    let person = std::io::stderr().is_terminal();
+    let start = Instant::now();
+    let engine = Engine::load(&path, &args.engine.options(1))?;
+    let loaded = start.elapsed();
+    let context = args.context.unwrap_or(engine.model().hparams.context) as usize;
+    let mut session = engine.session(SessionOptions {
+        context,
+        ..Default::default()
+    });
+    let ids = encode(&args, &engine, &session, &prompt)?;
+
+    let cancel = Cancel::new();
+    let raised = cancel.clone();
+    ctrlc::set_handler(move || raised.cancel()).context("cannot watch for Ctrl-C")?;
+
+    let start = Instant::now();
+    session.prefill(&ids, &cancel, |done, of| {
+        if person && of > 2048 && done < of {
+            eprint!("\rreading the prompt: {done}/{of} tokens");
+        } else if person && of > 2048 {
+            eprint!("\r\x1b[K");
+        }
+    })?;
+    let read = start.elapsed();
+    let request = Request {
+        sampling: Sampling {
+            temperature: args.temperature,
+            top_k: args.top_k,
+            top_p: args.top_p,
+            seed: args.seed,
+        },
+        max_tokens: args.max_tokens,
+        stop: args.stop.clone(),
+        ..Default::default()
+    };
+    let mut answer = Answer::new();
+    let (mut failed, mut ends_line) = (None, true);
+    let start = Instant::now();
+    let done = session.generate(&request, &cancel, |event| match event {
+        Event::Text(text) => {
+            ends_line = text.ends_with('\n');
+            match answer.write(text) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(e) => {
+                    failed = Some(e);
+                    ControlFlow::Break(())
+                }
+            }
+        }
+        _ => ControlFlow::Continue(()),
+    })?;
+    let wrote = start.elapsed();
+    if let Some(e) = failed {
+        return Err(e).context("cannot write the answer to standard output");
+    }
+    if !ends_line {
+        answer
+            .write("\n")
+            .context("cannot write the answer to standard output")?;
+    }
+    match &done.finish {
+        Finish::ContextFull => {
+            eprintln!("(stopped: the context of {context} tokens is full; `--context` sets it)")
+        }
+        Finish::MaxTokens if person => eprintln!(
+            "(stopped after {} tokens; `--max-tokens` sets the limit)",
+            done.tokens
+        ),
+        _ => {}
+    }
+    if args.verbose {
+        let rate = |n: usize, t: std::time::Duration| n as f64 / t.as_secs_f64().max(1e-9);
+        eprintln!(
+            "{} threads, {}; loaded in {:.3} s; prompt {} tokens, {:.1}/s; answer {} tokens, {:.1}/s; cache {}",
+            engine.threads(),
+            engine.isa().name(),
+            loaded.as_secs_f64(),
+            ids.len(),
+            rate(ids.len(), read),
+            done.tokens,
+            rate(done.tokens, wrote),
+            bytes(session.kv_bytes() as u64),
+        );
+    }
+    Ok(if done.finish == Finish::Cancelled {
+        ExitCode::from(130)
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+/// The prompt as token ids: by the model's template, or as plain text.
+fn encode(
+    args: &RunArgs,
+    engine: &Engine,
+    session: &Session,
+    prompt: &str,
+) -> anyhow::Result<Vec<u32>> {
+    if let (None, Some(why)) = (engine.tokenizer(), engine.tokenizer_refusal()) {
+        bail!("this model's text cannot be read: {why}");
+    }
+    if args.raw {
+        return Ok(session.encode(prompt)?);
+    }
+    let mut messages = Vec::new();
+    if let Some(system) = &args.system {
+        messages.push(Message::new("system", system));
+    }
+    messages.push(Message::new("user", prompt));
+    Ok(session.encode_chat(&messages)?)
+}

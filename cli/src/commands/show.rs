@@ -1,0 +1,149 @@
+//! `hob show`: what a model is, what it needs, and the plan of its forward pass.
+
+use crate::args::EngineArgs;
+use crate::terminal::{Plain, bytes};
+use clap::Args;
+use hob::Inspection;
+use std::path::PathBuf;
+
+#[derive(Args)]
+pub(crate) struct ShowArgs {
+    /// Model file, or a name from the store
+    model: PathBuf,
+    /// Print the plan: the operations as the architecture declares them, and as the CPU runs them
+    #[arg(long)]
+    plan: bool,
+    /// Context sizes to give exact memory figures for
+    #[arg(long, value_delimiter = ',', default_values_t = [512, 4096, 32768])]
+    context: Vec<u32>,
+    /// Print a JSON object
+    #[arg(long, conflicts_with = "plan")]
+    json: bool,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
+    let path = super::model_path(&args.model)?;
+    let options = args.engine.options(1);
+    let seen = Inspection::open(&path, &options)?;
+    let (hp, memory) = (&seen.model.hparams, &seen.memory);
+    if args.json {
+        let formats: serde_json::Map<_, _> = seen
+            .formats
+            .iter()
+            .map(|f| {
+                (
+                    f.name.to_owned(),
+                    serde_json::json!({ "tensors": f.tensors, "bytes": f.bytes }),
+                )
+            })
+            .collect();
+        let at: Vec<_> = args
+            .context
+            .iter()
+            .map(|&n| serde_json::json!({ "context": n, "kv_bytes": memory.kv(n as usize), "total_bytes": memory.total(n as usize) }))
+            .collect();
+        let report = serde_json::json!({
+            "name": seen.name, "architecture": hp.arch, "parameters": seen.parameters,
+            "layers": hp.n_layers, "hidden": hp.hidden, "ffn": hp.ffn,
+            "heads": hp.n_heads, "kv_heads": hp.n_kv_heads, "head_dim": hp.head_dim_k,
+            "vocab": hp.vocab, "context": hp.context, "rope_theta": hp.rope.theta,
+            "sliding_window": hp.sliding_window, "formats": formats, "packed_file": seen.packed_file,
+            "tokenizer": seen.tokenizer, "chat_template": seen.has_template,
+            "memory": { "mapped": memory.mapped, "packed": memory.packed, "vectors": memory.vectors, "working": memory.working, "at": at },
+        });
+        println!("{report}");
+        return Ok(());
+    }
+    let row = |key: &str, value: String| println!("{key:<16}{}", Plain(&value));
+    row(
+        "name",
+        seen.name.clone().unwrap_or_else(|| "(none given)".into()),
+    );
+    row("architecture", hp.arch.clone());
+    row(
+        "parameters",
+        format!("{:.1} million", seen.parameters as f64 / 1e6),
+    );
+    row(
+        "layers",
+        format!("{}, hidden {}, MLP {}", hp.n_layers, hp.hidden, hp.ffn),
+    );
+    row(
+        "attention",
+        format!(
+            "{} heads, {} key/value heads, width {}",
+            hp.n_heads, hp.n_kv_heads, hp.head_dim_k
+        ),
+    );
+    if let Some(w) = hp.sliding_window {
+        let local = hp.global_layers.iter().filter(|&&g| !g).count();
+        let which = if hp.global_layers.is_empty() {
+            "all".to_owned()
+        } else {
+            format!("{local}")
+        };
+        row("", format!("window of {w} positions in {which} layers"));
+    }
+    row(
+        "rope",
+        format!(
+            "{} dimensions, base {}, scaling {:?}",
+            hp.rope.dims, hp.rope.theta, hp.rope.scaling
+        ),
+    );
+    row("vocabulary", format!("{} tokens", hp.vocab));
+    row("tokenizer", seen.tokenizer.clone());
+    row(
+        "chat template",
+        if seen.has_template { "yes" } else { "no" }.to_owned(),
+    );
+    row("context", format!("{} positions", hp.context));
+    for f in &seen.formats {
+        row(
+            "format",
+            format!(
+                "{:<6} {:>4} tensors {:>10}",
+                f.name,
+                f.tensors,
+                bytes(f.bytes)
+            ),
+        );
+    }
+    row(
+        "layout",
+        if seen.packed_file {
+            "packed (16-row tiles)"
+        } else {
+            "row-major"
+        }
+        .to_owned(),
+    );
+    println!();
+    println!(
+        "Memory in bytes ({} threads, batch {}, {:?} cache)",
+        seen.threads, options.batch, options.kv
+    );
+    row("weights mapped", memory.mapped.to_string());
+    row("weights packed", memory.packed.to_string());
+    row("vectors", memory.vectors.to_string());
+    row("working", memory.working.to_string());
+    for &n in &args.context {
+        let n = n as usize;
+        row(
+            &format!("at {n}"),
+            format!(
+                "{} of cache, {} in all ({})",
+                memory.kv(n),
+                memory.total(n),
+                bytes(memory.total(n))
+            ),
+        );
+    }
+    if args.plan {
+        println!("\nPlan\n{}", Plain(&seen.plan_text()));
+        println!("Lowered for the CPU\n{}", Plain(&seen.program_text()));
+    }
+    Ok(())
+}

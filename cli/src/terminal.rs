@@ -1,0 +1,101 @@
+//! What a person sees: text made harmless for terminals, and write errors told apart.
+
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+
+/// Shows text without the characters that steer a terminal or reorder a line: C0 and C1 controls
+/// but for newline and tab, and the bidirectional controls (Unicode UAX 9).
+pub(crate) struct Plain<'a>(pub(crate) &'a str);
+
+fn steers(c: char) -> bool {
+    (c.is_control() && c != '\n' && c != '\t')
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{061c}')
+}
+
+impl fmt::Display for Plain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = self.0;
+        while let Some((at, c)) = rest.char_indices().find(|&(_, c)| steers(c)) {
+            let (clean, tail) = rest.split_at(at);
+            f.write_str(clean)?;
+            f.write_str("\u{fffd}")?;
+            rest = tail.strip_prefix(c).unwrap_or_default();
+        }
+        f.write_str(rest)
+    }
+}
+
+/// Standard output for an answer: bytes as they are into pipes and files, harmless text onto a
+/// terminal.
+pub(crate) struct Answer {
+    out: io::Stdout,
+    terminal: bool,
+}
+
+impl Answer {
+    pub(crate) fn new() -> Answer {
+        let out = io::stdout();
+        Answer {
+            terminal: out.is_terminal(),
+            out,
+        }
+    }
+
+    /// Writes a piece and shows it at once.
+    pub(crate) fn write(&mut self, text: &str) -> io::Result<()> {
+        let mut out = self.out.lock();
+        match self.terminal {
+            true => write!(out, "{}", Plain(text))?,
+            false => out.write_all(text.as_bytes())?,
+        }
+        out.flush()
+    }
+}
+
+/// Whether an error's root is a reader that went away.
+pub(crate) fn is_broken_pipe(e: &anyhow::Error) -> bool {
+    e.chain()
+        .filter_map(|c| c.downcast_ref::<io::Error>())
+        .any(|e| e.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// `n` bytes for people: three significant digits and a binary unit.
+pub(crate) fn bytes(n: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut x = n as f64;
+    let mut unit = UNITS[0];
+    for next in &UNITS[1..] {
+        if x < 1000.0 {
+            break;
+        }
+        x /= 1024.0;
+        unit = next;
+    }
+    match unit {
+        "B" => format!("{n} B"),
+        _ if x >= 100.0 => format!("{x:.0} {unit}"),
+        _ if x >= 10.0 => format!("{x:.1} {unit}"),
+        _ => format!("{x:.2} {unit}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_steers_a_terminal_passes() {
+        let hostile = "a\x1b]52;c;aGk=\x07b\u{9b}31m\u{202e}c\r\n\td\u{7f}";
+        let shown = Plain(hostile).to_string();
+        assert!(!shown.chars().any(steers));
+        assert_eq!(
+            shown
+                .chars()
+                .filter(|c| c.is_ascii_alphanumeric())
+                .collect::<String>(),
+            "a52caGkb31mcd"
+        );
+        assert!(shown.contains("\n\t"));
+        assert_eq!(Plain("naïve 日本語 🙂").to_string(), "naïve 日本語 🙂");
+    }
+}

@@ -1,0 +1,202 @@
+//! The engine: a loaded model with its threads and working memory.
+//!
+//! An [`Engine`] is cheap to clone and safe to share; every [`Session`] holds one, so it lives as
+//! long as any of them. Batches of different sessions take turns on the same threads.
+
+use crate::error::{LoadError, SessionError};
+use crate::load::{self, Prepared};
+use crate::memory::MemoryPlan;
+use crate::session::{Cancel, Session, SessionOptions};
+use hob_kernels::isa::Isa;
+use hob_kernels::kv::{KvElem, KvLayout};
+use hob_kernels::program::Machine;
+use hob_models::plan::Model;
+use hob_models::template::ChatTemplate;
+use hob_models::tokenizer::Tokenizer;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How weights reach the kernels. All give the same bits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum WeightsMode {
+    /// A packed file is used as it is; any other is packed into memory.
+    #[default]
+    Auto,
+    /// Straight off the file, in its own order: no copy, slower.
+    Mapped,
+    /// As `Auto`, but the packed form of a foreign file is kept in this folder and mapped.
+    Cached(PathBuf),
+}
+
+/// Choices made when a model is loaded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EngineOptions {
+    /// Worker threads; `None` for one per available core.
+    pub threads: Option<usize>,
+    /// Forces an instruction set by name ("scalar", "avx2", "avx512"); `None` takes the
+    /// environment variable `HOB_ISA`, or else the best one.
+    pub isa: Option<String>,
+    /// How weights reach the kernels.
+    pub weights: WeightsMode,
+    /// Element type of keys and values; part of the numbers' definition.
+    pub kv: KvElem,
+    /// Most tokens in one batch of prefill.
+    pub batch: usize,
+    /// Most rows of logits kept from one batch; generation needs one.
+    pub outputs: usize,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        EngineOptions {
+            threads: None,
+            isa: None,
+            weights: WeightsMode::Auto,
+            kv: KvElem::F16,
+            batch: 256,
+            outputs: 1,
+        }
+    }
+}
+
+/// A loaded model.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    machine: Mutex<Machine>,
+    pub(crate) layouts: Arc<[KvLayout]>,
+    pub(crate) batch: usize,
+    pub(crate) outputs: usize,
+    pub(crate) tokenizer: Option<Tokenizer>,
+    pub(crate) template: Option<ChatTemplate>,
+    model: Model,
+    memory: MemoryPlan,
+    isa: Isa,
+    threads: usize,
+    tokenizer_refusal: Option<String>,
+}
+
+impl Inner {
+    /// The threads and working memory, when it is this caller's turn. A poisoned lock means that
+    /// a caller's callback panicked; the machine holds nothing that a new batch would read.
+    pub(crate) fn machine(&self) -> MutexGuard<'_, Machine> {
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Engine {
+    /// Loads a model file (GGUF, hob's packed form, safetensors) or a folder of safetensors.
+    ///
+    /// # Errors
+    /// [`LoadError`] names what is wrong with the file, or the memory that is missing.
+    pub fn load(path: impl AsRef<Path>, options: &EngineOptions) -> Result<Engine, LoadError> {
+        let isa = Isa::choose(options.isa.as_deref())?;
+        let threads = threads(options);
+        let prepared = Prepared::open(path.as_ref(), &options.weights)?;
+        let memory = prepared.memory_plan(options, threads)?;
+        memory.check_available()?;
+        let Prepared {
+            model,
+            weights,
+            tokenizer,
+            template,
+            tokenizer_refusal,
+            ..
+        } = prepared.pack(&options.weights)?;
+        let loaded = load::weights(&model, &weights)?;
+        let program = crate::lower::lower(&model, &loaded, options.kv)?;
+        let layouts = program.states.clone().into();
+        let outputs = options.outputs.min(options.batch);
+        let machine = Machine::new(program, isa, threads, options.batch, outputs)?;
+        Ok(Engine {
+            inner: Arc::new(Inner {
+                machine: Mutex::new(machine),
+                layouts,
+                batch: options.batch,
+                outputs,
+                tokenizer,
+                template,
+                model,
+                memory,
+                isa,
+                threads,
+                tokenizer_refusal,
+            }),
+        })
+    }
+
+    /// What loading a model would need, to the byte, without reading its weights.
+    ///
+    /// # Errors
+    /// As [`Engine::load`], but never for lack of memory.
+    pub fn memory_plan(
+        path: impl AsRef<Path>,
+        options: &EngineOptions,
+    ) -> Result<MemoryPlan, LoadError> {
+        let threads = threads(options);
+        Prepared::open(path.as_ref(), &options.weights)?.memory_plan(options, threads)
+    }
+
+    /// A new, empty sequence.
+    pub fn session(&self, options: SessionOptions) -> Session {
+        Session::new(self.inner.clone(), options)
+    }
+
+    /// Reads new tokens of several sessions in one batch and leaves the logits of each session's
+    /// last token in it ([`Session::logits`]). Every session gets the bits that it would get
+    /// alone. Needs an engine with as many `outputs` as sessions, and a `batch` of all tokens.
+    ///
+    /// # Errors
+    /// As [`Session::prefill`]; no session has changed then.
+    pub fn advance(
+        &self,
+        parts: &mut [(&mut Session, &[u32])],
+        cancel: &Cancel,
+    ) -> Result<(), SessionError> {
+        crate::session::advance(&self.inner, parts, cancel)
+    }
+
+    /// The model's tokenizer, if its file has one that hob knows.
+    pub fn tokenizer(&self) -> Option<&Tokenizer> {
+        self.inner.tokenizer.as_ref()
+    }
+
+    /// Why [`Engine::tokenizer`] is `None` although the file has a tokenizer.
+    pub fn tokenizer_refusal(&self) -> Option<&str> {
+        self.inner.tokenizer_refusal.as_deref()
+    }
+
+    /// The model's chat template, if its file has one.
+    pub fn template(&self) -> Option<&ChatTemplate> {
+        self.inner.template.as_ref()
+    }
+
+    /// What the model is: hyper-parameters, declared weights, plan.
+    pub fn model(&self) -> &Model {
+        &self.inner.model
+    }
+
+    /// What the model occupies.
+    pub fn memory(&self) -> &MemoryPlan {
+        &self.inner.memory
+    }
+
+    /// The instruction set that the kernels run on.
+    pub fn isa(&self) -> Isa {
+        self.inner.isa
+    }
+
+    /// Worker threads.
+    pub fn threads(&self) -> usize {
+        self.inner.threads
+    }
+}
+
+/// As many threads as asked for, else one per core that the system lets this process use.
+pub(crate) fn threads(options: &EngineOptions) -> usize {
+    let available = || std::thread::available_parallelism().map_or(1, usize::from);
+    options.threads.unwrap_or_else(available).clamp(1, 256)
+}

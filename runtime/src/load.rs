@@ -1,0 +1,198 @@
+//! From a path to weights that a program can hold: opening, planning, packing, checking shapes.
+
+use crate::engine::{EngineOptions, WeightsMode};
+use crate::error::LoadError;
+use crate::inspect::FormatShare;
+use crate::lower::{Loaded, kv_layouts, lower};
+use crate::memory::MemoryPlan;
+use hob_kernels::format;
+use hob_kernels::kv::KvElem;
+use hob_kernels::program::{
+    Blob, PAGE_POSITIONS, Program, WeightMatrix, decode_bytes, working_bytes,
+};
+use hob_models::files::ModelFiles;
+use hob_models::plan::{Model, WeightDecl, WeightKind};
+use hob_models::template::ChatTemplate;
+use hob_models::tokenizer::Tokenizer;
+use hob_models::weights::{Layout, Source, Tensor, Weights};
+use hob_models::{packed, text};
+use std::path::Path;
+use std::sync::Arc;
+
+/// A model opened and planned; no weight is touched yet.
+pub(crate) struct Prepared {
+    pub(crate) weights: Weights,
+    pub(crate) model: Model,
+    pub(crate) tokenizer: Option<Tokenizer>,
+    pub(crate) template: Option<ChatTemplate>,
+    pub(crate) tokenizer_refusal: Option<String>,
+}
+
+impl Prepared {
+    pub(crate) fn open(path: &Path, mode: &WeightsMode) -> Result<Prepared, LoadError> {
+        let mut files = ModelFiles::open(path)?;
+        if let WeightsMode::Cached(folder) = mode {
+            files = packed::cached(files, folder, &())?;
+        }
+        let weights = Weights::parse(files)?;
+        let model = hob_models::describe::model(&weights)?;
+        // A tokenizer that hob does not know does not stop work on token ids.
+        let (tokenizer, tokenizer_refusal) = match text::tokenizer(&weights) {
+            Ok(t) => (t, None),
+            Err(e) => (None, Some(e.to_string())),
+        };
+        let template = match &tokenizer {
+            Some(t) => text::template(&weights, t)?,
+            None => None,
+        };
+        Ok(Prepared {
+            weights,
+            model,
+            tokenizer,
+            template,
+            tokenizer_refusal,
+        })
+    }
+
+    /// Moves the weights to where the mode wants them.
+    pub(crate) fn pack(mut self, mode: &WeightsMode) -> Result<Prepared, LoadError> {
+        if *mode == WeightsMode::Auto && !self.packed_file() {
+            self.weights = self.weights.packed_in_memory(&())?;
+        }
+        Ok(self)
+    }
+
+    pub(crate) fn packed_file(&self) -> bool {
+        self.weights
+            .tensors()
+            .iter()
+            .any(|t| t.layout == Layout::Packed)
+    }
+
+    pub(crate) fn program(&self, kv: KvElem) -> Result<Program, LoadError> {
+        lower(&self.model, &weights(&self.model, &self.weights)?, kv)
+    }
+
+    pub(crate) fn memory_plan(
+        &self,
+        options: &EngineOptions,
+        threads: usize,
+    ) -> Result<MemoryPlan, LoadError> {
+        let program = self.program(options.kv)?;
+        let outputs = options.outputs.min(options.batch);
+        let working = working_bytes(&program, options.batch, outputs, threads)
+            .ok_or_else(|| LoadError::Plan("working memory overflows".into()))?;
+        let (mut matrices, mut vectors) = (0, 0);
+        for decl in &self.model.weights {
+            let tensor = tensor(&self.weights, decl)?;
+            match decl.kind {
+                WeightKind::Matrix => matrices += tensor.bytes.len() as u64,
+                WeightKind::Vector { .. } => vectors += u64::from(decl.cols) * 4,
+            }
+        }
+        let in_memory = options.weights == WeightsMode::Auto && !self.packed_file();
+        Ok(MemoryPlan {
+            mapped: if in_memory { 0 } else { matrices },
+            packed: if in_memory { matrices } else { 0 },
+            vectors,
+            working: working as u64,
+            layouts: kv_layouts(&self.model, options.kv)?,
+            partials_per_page: decode_bytes(&program, 2 * PAGE_POSITIONS, threads) as u64 / 2,
+        })
+    }
+
+    pub(crate) fn name(&self) -> Option<String> {
+        match self.weights.source() {
+            Source::Gguf(g) => g.string("general.name").ok().flatten().map(str::to_owned),
+            Source::Safetensors(files) => files
+                .config
+                .get("_name_or_path")
+                .and_then(|v| v.as_str())
+                .filter(|s| !s.is_empty())
+                .map(str::to_owned),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn tokenizer_kind(&self) -> String {
+        match (&self.tokenizer, &self.tokenizer_refusal) {
+            (Some(t), _) => format!("{} tokens", t.vocab_size()),
+            (None, Some(why)) => format!("none that hob knows: {why}"),
+            (None, None) => "none in the file".into(),
+        }
+    }
+
+    /// Elements of all tensors, and their formats by falling share.
+    pub(crate) fn formats(&self) -> (u64, Vec<FormatShare>) {
+        let mut shares: Vec<FormatShare> = Vec::new();
+        let mut elements = 0;
+        for t in self.weights.tensors() {
+            elements += t.elements() as u64;
+            let bytes = t.bytes.len() as u64;
+            match shares.iter_mut().find(|s| s.name == t.format.name()) {
+                Some(s) => {
+                    s.tensors += 1;
+                    s.bytes += bytes;
+                }
+                None => shares.push(FormatShare {
+                    name: t.format.name(),
+                    tensors: 1,
+                    bytes,
+                }),
+            }
+        }
+        shares.sort_by_key(|s| std::cmp::Reverse(s.bytes));
+        (elements, shares)
+    }
+}
+
+/// A declared weight's tensor, of the declared shape.
+fn tensor<'a>(weights: &'a Weights, decl: &WeightDecl) -> Result<&'a Tensor, LoadError> {
+    let tensor = weights.require(&decl.name)?;
+    let found = [tensor.dims[0], tensor.dims[1]];
+    let wanted = [u64::from(decl.cols), u64::from(decl.rows)];
+    if found != wanted || tensor.matrices() != 1 {
+        return Err(LoadError::Shape {
+            name: decl.name.clone(),
+            found,
+            wanted,
+        });
+    }
+    Ok(tensor)
+}
+
+/// All declared weights: matrices by reference to their bytes, vectors as f32.
+pub(crate) fn weights(model: &Model, weights: &Weights) -> Result<Vec<Loaded>, LoadError> {
+    model
+        .weights
+        .iter()
+        .map(|decl| {
+            let t = tensor(weights, decl)?;
+            match decl.kind {
+                WeightKind::Matrix => {
+                    let len = t.bytes.len();
+                    let blob = Blob::new(Arc::new(t.bytes.clone()), 0..len).ok_or_else(|| {
+                        LoadError::Plan(format!("tensor `{}` has no bytes", decl.name))
+                    })?;
+                    let packed = t.layout == Layout::Packed;
+                    Ok(Loaded::Matrix(WeightMatrix::new(
+                        blob,
+                        t.format,
+                        t.rows(),
+                        t.cols(),
+                        packed,
+                    )?))
+                }
+                WeightKind::Vector { plus } => {
+                    let mut x = vec![0.0; t.cols()];
+                    format::dequantize(t.format, t.bytes.as_ref(), &mut x)
+                        .map_err(|e| LoadError::Plan(format!("tensor `{}`: {e}", decl.name)))?;
+                    if plus != 0.0 {
+                        x.iter_mut().for_each(|x| *x += plus);
+                    }
+                    Ok(Loaded::Vector(x.into()))
+                }
+            }
+        })
+        .collect()
+}
