@@ -133,3 +133,66 @@ fn edges() {
     assert_eq!(gelu_tanh(-1e20), 0.0);
     assert_eq!(erf(f32::NEG_INFINITY), -1.0);
 }
+
+/// FNV-1a over the bits of results, NaN payloads aside.
+fn digest(results: impl Iterator<Item = u64>) -> u64 {
+    results.fold(0xcbf2_9ce4_8422_2325, |h, x| {
+        x.to_le_bytes()
+            .iter()
+            .fold(h, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3))
+    })
+}
+
+/// The definitions themselves: whoever changes one bit, on whatever machine, changes these.
+#[test]
+fn the_bits_are_these() {
+    let f32s = |f: fn(f32) -> f32| {
+        digest((0..=u32::MAX).step_by(99_991).map(|bits| {
+            let y = f(f32::from_bits(bits));
+            u64::from(if y.is_nan() {
+                f32::NAN.to_bits()
+            } else {
+                y.to_bits()
+            })
+        }))
+    };
+    let f64s = |f: fn(f64) -> f64, from: f64, step: f64| {
+        digest((0..20_000).map(|i| f(f64::from(i).mul_add(step, from)).to_bits()))
+    };
+    let found = [
+        ("exp", f32s(exp)),
+        ("ln", f32s(ln)),
+        ("sigmoid", f32s(sigmoid)),
+        ("tanh", f32s(tanh)),
+        ("erf", f32s(erf)),
+        ("silu", f32s(silu)),
+        ("gelu_tanh", f32s(gelu_tanh)),
+        ("gelu_erf", f32s(gelu_erf)),
+        ("gelu_quick", f32s(gelu_quick)),
+        ("double exp", f64s(double::exp, -745.0, 0.0727)),
+        ("double ln", f64s(double::ln, 1e-3, 0.137)),
+        ("double pow", f64s(|x| double::pow(x, -0.37), 1e-3, 0.137)),
+        ("double sin", f64s(double::sin, -1e6, 101.3)),
+        ("double cos", f64s(double::cos, -1e6, 101.3)),
+    ];
+    for (name, digest) in found {
+        println!("(\"{name}\", {digest:#018x}),");
+    }
+    let defined: [(&str, u64); 14] = [
+        ("exp", 0x063857c3a4c4bca6),
+        ("ln", 0xf9125eb5ac16ad0a),
+        ("sigmoid", 0x453f6901c08f6c42),
+        ("tanh", 0x2644fce132adc2b0),
+        ("erf", 0x45727602f4c90f19),
+        ("silu", 0x579432969aa90d66),
+        ("gelu_tanh", 0xa6883b8d769338ea),
+        ("gelu_erf", 0xece33d94c84729e2),
+        ("gelu_quick", 0x67cdb08faacf0365),
+        ("double exp", 0x56f0807f672ca319),
+        ("double ln", 0x2180a597472f2b26),
+        ("double pow", 0xfb95242431f41a81),
+        ("double sin", 0x59749918e7d95a69),
+        ("double cos", 0x2671d611804677db),
+    ];
+    assert_eq!(found, defined);
+}
