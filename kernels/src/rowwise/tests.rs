@@ -148,8 +148,9 @@ fn all_instruction_sets_give_the_scalar_bits() {
 /// The defined order, spelled out: one ulp or one swapped addend here changes bits.
 #[test]
 fn sums_are_by_lane_then_by_tree() {
-    for n in [3, 16, 50, 1027] {
-        let x = row(n, 5);
+    let mut other_order_differs = 0;
+    for n in (1..200).chain([1027, 4096]) {
+        let x = row(n, n as u32);
         let mut lanes = [0.0f32; 16];
         for (i, &x) in x.iter().enumerate() {
             lanes[i % 16] = x.mul_add(x, lanes[i % 16]);
@@ -157,12 +158,20 @@ fn sums_are_by_lane_then_by_tree() {
         let l8: Vec<f32> = (0..8).map(|i| lanes[i] + lanes[i + 8]).collect();
         let l4: Vec<f32> = (0..4).map(|i| l8[i] + l8[i + 4]).collect();
         let sum = (l4[0] + l4[2]) + (l4[1] + l4[3]);
+        let got = lane_sum(&x, |lane, x| x.mul_add(x, lane));
+        assert_eq!(got.to_bits(), sum.to_bits(), "n={n}");
+        other_order_differs += u32::from(lanes.iter().sum::<f32>().to_bits() != sum.to_bits());
+
         let r = 1.0 / (sum / n as f32 + 1e-5).sqrt();
         let want: Vec<f32> = x.iter().map(|x| x * r).collect();
-        let mut got = vec![0.0; n];
-        rms_norm(Isa::best(), &x, None, 1e-5, &mut got);
-        assert_eq!(bits(&want), bits(&got));
+        for isa in Isa::available() {
+            let mut out = vec![0.0; n];
+            rms_norm(isa, &x, None, 1e-5, &mut out);
+            assert_eq!(bits(&want), bits(&out), "{isa} n={n}");
+        }
     }
+    // The rows do tell orders apart.
+    assert!(other_order_differs > 50, "{other_order_differs}");
 }
 
 #[test]
