@@ -426,8 +426,10 @@ impl Gguf<'_> {
             Some("linear") => linear(factor.unwrap_or(1.0), &key),
             Some("yarn") => yarn(
                 factor.unwrap_or(1.0),
-                self.float("rope.scaling.original_context_length")?
-                    .map_or_else(|| self.need("context_length").map(f64::from), Ok)?,
+                match self.int("rope.scaling.original_context_length")? {
+                    Some(n) => f64::from(n),
+                    None => f64::from(self.need("context_length")?),
+                },
                 self.float("rope.scaling.yarn_beta_fast")?,
                 self.float("rope.scaling.yarn_beta_slow")?,
                 None,
