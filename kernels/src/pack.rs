@@ -3,7 +3,7 @@
 //! A row-major matrix `[rows, cols]` of some [`Format`] goes in, an exact-size, invertible
 //! permutation of it comes out. Every full group of [`TILE_ROWS`] rows becomes a *tile*: for each
 //! block along the columns, `16 * block_bytes` bytes in which the 16 rows' blocks are interleaved
-//! field by field (see [`fields`]), so that one 64-byte load brings the same four quants of all 16
+//! field by field (see `fields`), so that one 64-byte load brings the same four quants of all 16
 //! rows. The last `rows % 16` rows stay row-major, unchanged, after the tiles.
 //!
 //! A tile starts where its 16 rows started, so tiles can be packed and unpacked independently, in

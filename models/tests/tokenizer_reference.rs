@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use hob_models::{
-    files::ModelFile,
+    files::{Keep, ModelFile},
     gguf::Gguf,
     tokenizer::{EncodeOptions, Tokenizer},
 };
@@ -24,7 +24,7 @@ fn another_implementation_agrees() {
     let mut all_differ = 0;
     for model in file.as_array().unwrap() {
         let path = Path::new(model["gguf"].as_str().unwrap());
-        let gguf = Gguf::parse(&ModelFile::open(path).unwrap().bytes()).unwrap();
+        let gguf = Gguf::parse(&ModelFile::open(path, Keep::Mapped).unwrap().bytes).unwrap();
         let tokenizer = Tokenizer::from_gguf(&gguf).unwrap();
         let cases = model["cases"].as_array().unwrap();
         assert!(!cases.is_empty());

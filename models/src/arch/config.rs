@@ -298,14 +298,17 @@ impl HParams {
                 "heads times head width at most 16777216",
             );
         }
-        if self.n_heads % self.n_kv_heads != 0 {
+        if !self.n_heads.is_multiple_of(self.n_kv_heads) {
             return invalid(
                 "attention.head_count_kv",
                 self.n_kv_heads.to_string(),
                 "a divisor of the head count",
             );
         }
-        if self.rope.dims == 0 || self.rope.dims % 2 != 0 || self.rope.dims > self.head_dim_k {
+        if self.rope.dims == 0
+            || !self.rope.dims.is_multiple_of(2)
+            || self.rope.dims > self.head_dim_k
+        {
             return invalid(
                 "rope.dimension_count",
                 self.rope.dims.to_string(),
