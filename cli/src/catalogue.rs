@@ -21,12 +21,12 @@ pub(crate) struct Entry {
     pub(crate) licence: &'static str,
     /// Who made it.
     pub(crate) author: &'static str,
-    sources: &'static [Source],
+    pub(crate) sources: &'static [Source],
 }
 
 /// A mirror, in constants.
 #[derive(Debug)]
-enum Source {
+pub(crate) enum Source {
     Hub {
         repo: &'static str,
         revision: &'static str,

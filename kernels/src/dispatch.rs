@@ -4,13 +4,11 @@
 //! rustc never reorders or contracts floating-point operations, so the compiled versions give the
 //! same bits by construction; only their speed differs.
 
-#[cfg(target_arch = "x86_64")]
 use crate::isa::Isa;
 
 /// The set to run: `isa` itself, or the scalar definition (the same bits) if the CPU lacks it.
 /// Callers choose their set with [`Isa::choose`], which refuses such a set by name; this check
 /// only keeps a safe function sound whatever it is given.
-#[cfg(target_arch = "x86_64")]
 #[inline]
 pub(crate) fn proven(isa: Isa) -> Isa {
     use std::sync::atomic::{AtomicU8, Ordering::Relaxed};

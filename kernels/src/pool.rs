@@ -22,9 +22,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How long a waiting worker spins. A futex sleep and wake takes 24 us (notes/cpu-kernels.md), so
-/// spinning longer than a few of these wastes more than it can save.
-const SPIN: Duration = Duration::from_micros(40);
+/// How long a waiting worker spins, at most: about as long as a futex sleep and wake takes (24 us,
+/// notes/cpu-kernels.md), so that waiting costs at most twice the better choice.
+const SPIN: Duration = Duration::from_micros(20);
+/// How long it spins, at least, when the machine is busy.
+const SPIN_BUSY: Duration = Duration::from_micros(1);
 /// How often a worker offers its core to others before it sleeps, if threads outnumber cores.
 const YIELDS: usize = 8;
 /// Arrivals and departures share a word: this is one departure.
@@ -69,7 +71,10 @@ struct Broken;
 
 struct Shared {
     threads: usize,
-    spin: Duration,
+    /// Nanoseconds that a waiting worker spins now, between [`SPIN_BUSY`] and [`SPIN`]: halved
+    /// when a wait took so long that the late worker must have been off its core (then spinning
+    /// keeps the core from it, or from whoever else has work), doubled when spinning was enough.
+    spin: Line<AtomicUsize>,
     yields: usize,
     /// Number of the job; a change starts the workers.
     epoch: Line<AtomicUsize>,
@@ -115,9 +120,11 @@ impl Shared {
     #[cold]
     fn wait_long(&self, ready: impl Fn() -> bool) {
         let start = Instant::now();
-        while start.elapsed() < self.spin {
+        let spin = Duration::from_nanos(self.spin.0.load(Relaxed) as u64);
+        while start.elapsed() < spin {
             for _ in 0..16 {
                 if ready() {
+                    self.set_spin(spin, spin * 2);
                     return;
                 }
                 std::hint::spin_loop();
@@ -140,6 +147,16 @@ impl Shared {
         }
         drop(guard);
         self.sleepers.0.fetch_sub(1, SeqCst);
+        let late = start.elapsed() > SPIN * 3 / 2;
+        self.set_spin(spin, if late { spin / 2 } else { SPIN });
+    }
+
+    fn set_spin(&self, old: Duration, new: Duration) {
+        let new = new.clamp(SPIN_BUSY, SPIN);
+        // Zero if threads outnumber cores: then it stays.
+        if new != old && !old.is_zero() {
+            self.spin.0.store(new.as_nanos() as usize, Relaxed);
+        }
     }
 
     /// Wakes sleepers to look again.
@@ -277,7 +294,11 @@ impl Pool {
         let crowded = threads > cores;
         let shared = Arc::new(Shared {
             threads,
-            spin: if crowded { Duration::ZERO } else { SPIN },
+            spin: Line(AtomicUsize::new(if crowded {
+                0
+            } else {
+                SPIN.as_nanos() as usize
+            })),
             yields: if crowded { YIELDS } else { 0 },
             epoch: Line::default(),
             phase: Line::default(),

@@ -4,6 +4,8 @@
 //! which fills the cosines and sines of a position for `rowwise::rope`. Frequencies and angles
 //! are f64 with fixed bits (`math::double`); cosines and sines are rounded once, to f32.
 
+use crate::dispatch::per_isa;
+use crate::isa::Isa;
 use crate::math::double;
 
 /// Which elements of a head form pair `i` of `n/2`.
@@ -203,10 +205,24 @@ impl RopeTable {
 
     /// Writes a position's cosines and sines, `[dims / 2]` each (shorter slices take fewer).
     pub fn fill(&self, position: u32, cos: &mut [f32], sin: &mut [f32]) {
-        for ((c, s), f) in cos.iter_mut().zip(sin).zip(&self.inv_freq) {
-            let angle = f64::from(position) * f;
-            *c = (double::cos(angle) * self.magnitude) as f32;
-            *s = (double::sin(angle) * self.magnitude) as f32;
+        fill(
+            Isa::best(),
+            &self.inv_freq,
+            self.magnitude,
+            position,
+            cos,
+            sin,
+        );
+    }
+}
+
+per_isa! {
+    /// [`RopeTable::fill`]; compiled per instruction set only for the sake of its speed.
+    fn fill(inv_freq: &[f64], magnitude: f64, position: u32, cos: &mut [f32], sin: &mut [f32]) {
+        for ((cos, sin), f) in cos.iter_mut().zip(sin).zip(inv_freq) {
+            let (s, c) = double::sin_cos(f64::from(position) * f);
+            *cos = (c * magnitude) as f32;
+            *sin = (s * magnitude) as f32;
         }
     }
 }
@@ -247,6 +263,32 @@ mod tests {
                 let angle = f64::from(position) * 500_000f64.powf(-(i as f64) / 32.0) / 8.0;
                 assert!((f64::from(*c) - angle.cos()).abs() < 4e-8, "{position} {i}");
                 assert!((f64::from(*s) - angle.sin()).abs() < 4e-8, "{position} {i}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_gives_the_same_angles() {
+        let t = RopeTable::new(10_000.0, 96, &yarn(4.0, 1.0)).unwrap();
+        let angles = |isa, position| {
+            let (mut cos, mut sin) = ([0.0f32; 48], [0.0f32; 48]);
+            fill(
+                isa,
+                t.inv_freq(),
+                t.magnitude(),
+                position,
+                &mut cos,
+                &mut sin,
+            );
+            (cos.map(f32::to_bits), sin.map(f32::to_bits))
+        };
+        for position in (0..2_000_000).step_by(9_973) {
+            for isa in Isa::available() {
+                assert_eq!(
+                    angles(isa, position),
+                    angles(Isa::Scalar, position),
+                    "{isa} {position}"
+                );
             }
         }
     }

@@ -19,7 +19,7 @@ pub fn tokenizer(weights: &Weights) -> Result<Option<Tokenizer>, TokenizerError>
                 return Ok(None);
             };
             let config = files.file("tokenizer_config.json");
-            let tokenizer = Tokenizer::from_tokenizer_json(json.as_ref(), config.map(AsRef::as_ref))?;
+            let tokenizer = Tokenizer::from_tokenizer_json(json, config.map(|b| b.as_ref()))?;
             // Chat models often end turns with other tokens than the one that ends a text.
             let generation: Option<serde_json::Value> = files
                 .file("generation_config.json")

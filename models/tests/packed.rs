@@ -10,6 +10,8 @@ use common::{put, safetensors, sample};
 use hob_kernels::pack::unpack_matrix;
 use hob_models::error::Error;
 use hob_models::files::{Keep, Kind, ModelFile, ModelFiles};
+use hob_models::format::Format;
+use hob_models::gguf::GgufWriter;
 use hob_models::mapping::Bytes;
 use hob_models::packed::{
     PREAMBLE_BYTES, PackOptions, Preamble, Watch, cache_lookup, cached, pack_file, unpack_to,
@@ -362,4 +364,30 @@ fn damage_is_found_and_named() {
             .to_string()
             .contains("SHA-256")
     );
+}
+
+#[test]
+#[cfg(unix)]
+fn a_disk_that_is_too_small_is_noticed_before_anything_is_written() {
+    // A file with a hole: 4 TB that take no space.
+    let mut w = GgufWriter::new();
+    let bytes = w.tensor("hole", Format::F32, &[1 << 20, 1 << 20]).unwrap();
+    let header = w.begin(Vec::new()).unwrap().abandon();
+    let dir = tempfile::tempdir().unwrap();
+    let src = put(dir.path(), "m.gguf", &header);
+    let file = std::fs::OpenOptions::new().write(true).open(&src).unwrap();
+    if file.set_len(header.len() as u64 + bytes).is_err() {
+        eprintln!("this file system has no files of 4 TB: not tested");
+        return;
+    }
+    let Ok(file) = ModelFile::open(&src, Keep::Mapped) else {
+        eprintln!("no address space for 4 TB (valgrind?): not tested");
+        return;
+    };
+    let refused = pack_file(&file, &dir.path().join("m.hob"), HASHED, &());
+    assert!(
+        matches!(refused, Err(Error::NoSpace { need, .. }) if need > bytes),
+        "{refused:?}"
+    );
+    assert_eq!(entries(dir.path()), [".hob.lock", "m.gguf"]);
 }

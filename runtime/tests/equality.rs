@@ -68,10 +68,10 @@ fn threads_chunks_and_instruction_sets_do_not_change_a_bit() {
         for format in FORMATS {
             let shape = Shape::wide(arch);
             let path = write(dir.path(), &shape, format, 1);
-            let ids = ids(70, shape.vocab);
+            let ids = ids(40, shape.vocab);
             let base = all_logits(&path, &options(1, Isa::Scalar), &ids, 64);
             for isa in Isa::available() {
-                for (threads, chunk) in [(1, 64), (2, 64), (3, 64), (2, 1), (2, 7), (3, 3)] {
+                for (threads, chunk) in [(1, 64), (2, 7), (3, 64), (3, 1)] {
                     let got = all_logits(&path, &options(threads, isa), &ids, chunk);
                     let what = format!(
                         "{arch} {} {} threads {threads} chunk {chunk}",
@@ -220,6 +220,13 @@ fn bits(s: &hob::Session) -> Vec<u32> {
 fn print_kernels() {
     println!("kernels that ran in this process:");
     for run in hob_kernels::counters::snapshot() {
-        println!("  {run}");
+        let format = run.format.map_or("-", Format::name);
+        println!(
+            "  {:<24} {:<8} {:<8} {:>10}",
+            run.kernel,
+            format,
+            run.isa.name(),
+            run.runs
+        );
     }
 }

@@ -2,11 +2,19 @@
 
 use std::fmt;
 
+use sha2::{Digest as _, Sha256};
+
 /// The SHA-256 of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest(pub [u8; 32]);
 
 impl Digest {
+    /// The hash of these bytes.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
     /// Parses 64 hexadecimal digits of either case; anything else is `None`.
     #[must_use]
     pub const fn from_hex(text: &str) -> Option<Self> {

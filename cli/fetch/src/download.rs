@@ -72,7 +72,7 @@ impl Download<'_> {
 
     /// The hash where it is known, so that any mirror of the same bytes shares the partial file.
     fn key(&self) -> String {
-        let by_address = || Digest(Sha256::digest(self.remote.origin()).into());
+        let by_address = || Digest::of(self.remote.origin().as_bytes());
         self.remote.sha256.unwrap_or_else(by_address).to_string()
     }
 

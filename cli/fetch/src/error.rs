@@ -14,8 +14,10 @@ pub enum FetchError {
     BadRequest(String),
     /// The disk cannot hold the file; what was there before still is.
     #[error(
-        "the disk that holds {dir} is full: {needed} more bytes are needed and {free} are free; \
-         nothing is lost: make room (or set HOB_HOME to a folder on a larger disk) and run it again"
+        "the disk that holds {dir} is full: {} more are needed and {} are free; \
+         nothing is lost: make room (or set HOB_HOME to a folder on a larger disk) and run it again",
+        megabytes(*needed),
+        megabytes(*free)
     )]
     DiskFull {
         /// Folder of the download.
@@ -49,6 +51,11 @@ pub enum FetchError {
     /// The caller's [`crate::Progress`] asked to stop; the partial file is kept.
     #[error("cancelled; the part that is here is kept, and the next pull goes on from it")]
     Cancelled,
+}
+
+/// Rounded up, so that nobody makes too little room.
+fn megabytes(bytes: u64) -> String {
+    format!("{} MiB", bytes.div_ceil(1 << 20))
 }
 
 fn list(failures: &[(String, MirrorError)]) -> String {

@@ -6,7 +6,7 @@
 mod view;
 
 use std::io::{BufRead, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
@@ -16,10 +16,14 @@ use hob_fetch::{ModelRequest, clean_environment, fetch, proxy_in_use};
 use crate::catalogue::{self, Entry};
 use crate::store::{Installed, Store, StoreError};
 use crate::terminal::{Plain, bytes};
+use hob_models::files::{Keep, ModelFile};
+use hob_models::packed::{PackOptions, pack_file};
 use view::View;
 
-/// Room for what packing adds to the size of the original.
-const PACKING_SLACK: u64 = 1 << 20;
+/// File name of a packed model.
+const PACKED: &str = "model.hob";
+/// What packing wants free beside the size of the original.
+const PACKING_SPACE: u64 = 65 << 20;
 
 #[derive(Args)]
 pub(crate) struct PullArgs {
@@ -39,21 +43,42 @@ pub(crate) fn run(args: PullArgs) -> anyhow::Result<()> {
         None => catalogue::default_entry(),
         Some(name) => catalogue::find(name).with_context(|| unknown(name))?,
     };
-    let store = Store::open()?;
     let mut view = View::new(args.quiet);
-    if !args.force
-        && let Some(installed) = usable(&store, entry, &mut view)?
-    {
-        view.say(&already(&installed));
-        return Ok(());
+    match pull(&Store::open()?, entry, args.force, &mut view)? {
+        Pulled::Here(m) => {
+            let (name, size) = (&m.manifest.name, bytes(m.manifest.stored_size));
+            view.say(&format!(
+                "{name} is here already ({size}): {}",
+                m.path.display()
+            ));
+        }
+        Pulled::Now(m) => view.say(&format!(
+            "{} is ready: {}",
+            m.manifest.name,
+            m.path.display()
+        )),
     }
-    let lock = store.lock(entry, &mut view)?;
+    Ok(())
+}
+
+/// How a model came to be in the store.
+enum Pulled {
+    /// It was here; its size was compared, its bytes were not.
+    Here(Installed),
+    /// It was downloaded, verified and packed.
+    Now(Installed),
+}
+
+/// Gets a model into the store, unless it is there (`force`: even then). Any number of processes may
+/// do so at once, and any of them may be killed.
+fn pull(store: &Store, entry: &Entry, force: bool, view: &mut View) -> anyhow::Result<Pulled> {
+    if !force && let Some(installed) = usable(store, entry, view)? {
+        return Ok(Pulled::Here(installed));
+    }
+    let lock = store.lock(entry, view)?;
     // Another process may have fetched it while this one waited.
-    if !args.force
-        && let Some(installed) = usable(&store, entry, &mut view)?
-    {
-        view.say(&already(&installed));
-        return Ok(());
+    if !force && let Some(installed) = usable(store, entry, view)? {
+        return Ok(Pulled::Here(installed));
     }
     let (size, licence) = (bytes(entry.size), entry.licence);
     view.say(&format!(
@@ -70,17 +95,46 @@ pub(crate) fn run(args: PullArgs) -> anyhow::Result<()> {
         size: entry.size,
         sha256: entry.sha256,
         mirrors: entry.mirrors(),
-        reserve: entry.size + PACKING_SLACK,
+        reserve: entry.size + PACKING_SPACE,
     };
-    let original = fetch(&request, &staging, &mut view)?;
-    let source = view.source().unwrap_or("an earlier download").to_owned();
-    let installed = store.install(&lock, entry, &original, "model.gguf", &source)?;
-    view.say(&format!(
-        "{} is ready: {}",
-        entry.name,
-        installed.path.display()
-    ));
-    Ok(())
+    let original = fetch(&request, &staging, view)?;
+    let source = remember_source(&staging, view.source())?;
+    let packed = pack(entry, &original, &staging, view)?;
+    Ok(Pulled::Now(
+        store.install(&lock, entry, &packed, PACKED, &source)?,
+    ))
+}
+
+/// Where the file came from. A pull that was killed after its download left a note for this one.
+fn remember_source(staging: &Path, source: Option<&str>) -> anyhow::Result<String> {
+    let note = staging.join("source");
+    if let Some(source) = source {
+        std::fs::write(&note, source)
+            .with_context(|| format!("cannot write {}", note.display()))?;
+        return Ok(source.to_owned());
+    }
+    let noted = std::fs::read_to_string(&note).ok();
+    Ok(noted.unwrap_or_else(|| "an earlier download".to_owned()))
+}
+
+/// Packs the verified file; its hash is computed once more on the way, and recorded.
+fn pack(
+    entry: &Entry,
+    original: &Path,
+    staging: &Path,
+    view: &mut View,
+) -> anyhow::Result<PathBuf> {
+    let packed = staging.join(PACKED);
+    let options = PackOptions {
+        expect: Some(entry.sha256.0),
+        ..PackOptions::default()
+    };
+    view.begin("packing", Some(entry.size), 0);
+    let file = ModelFile::open(original, Keep::Mapped)?;
+    pack_file(&file, &packed, options, &view.watch())
+        .with_context(|| format!("cannot pack {}; nothing is lost, run it again", entry.name))?;
+    view.end();
+    Ok(packed)
 }
 
 /// The installed model; a damaged one counts as missing, and says so.
@@ -92,17 +146,6 @@ fn usable(store: &Store, entry: &Entry, view: &mut View) -> anyhow::Result<Optio
         }
         other => Ok(other?),
     }
-}
-
-fn already(installed: &Installed) -> String {
-    let (name, size) = (
-        &installed.manifest.name,
-        bytes(installed.manifest.stored_size),
-    );
-    format!(
-        "{name} is here already ({size}): {}",
-        installed.path.display()
-    )
 }
 
 fn unknown(name: &str) -> String {
@@ -221,3 +264,6 @@ fn pull_in_its_own_process(entry: &Entry) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

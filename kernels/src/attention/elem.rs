@@ -21,6 +21,8 @@ pub(super) struct Head {
 pub(super) trait Elem {
     /// Dims that share a scale; a multiple of 16.
     const BLOCK: usize;
+    /// Whether there are scales.
+    const SCALED: bool = Self::BLOCK != usize::MAX;
     /// The scales of a tile's 16 keys for one block of dims.
     unsafe fn k_scales<L: Lanes>(head: &Head, tile: usize, block: usize) -> L::V;
     /// Dim `d` of a tile's 16 keys.
@@ -131,26 +133,25 @@ impl Elem for Q8 {
         unsafe {
             L::mul(
                 L::load_i8(head.v_ptr(pos, d)),
-                L::splat(v_scale(head, pos, d)),
+                L::splat_f16(v_scale(head, pos, d)),
             )
         }
     }
     #[inline(always)]
     unsafe fn v_one(head: &Head, pos: usize, d: usize) -> f32 {
-        unsafe { f32::from(head.v_ptr::<i8>(pos, d).read()) * v_scale(head, pos, d) }
+        unsafe {
+            let scale = f16_to_f32(v_scale(head, pos, d).read_unaligned());
+            f32::from(head.v_ptr::<i8>(pos, d).read()) * scale
+        }
     }
 }
 
-/// The q8_0 scale of dim `d` of a value.
+/// Where the q8_0 scale of dim `d` of a value is.
 #[inline(always)]
-unsafe fn v_scale(head: &Head, pos: usize, d: usize) -> f32 {
+unsafe fn v_scale(head: &Head, pos: usize, d: usize) -> *const u16 {
     // SAFETY: `Elem`'s.
     unsafe {
         let scales = head.page.add(head.parts.v_scales).cast::<u16>();
-        f16_to_f32(
-            scales
-                .add(pos * (head.dv / BLOCK) + d / BLOCK)
-                .read_unaligned(),
-        )
+        scales.add(pos * (head.dv / BLOCK) + d / BLOCK)
     }
 }

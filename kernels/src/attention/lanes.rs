@@ -16,7 +16,7 @@ pub(super) trait Kernel {
 ///
 /// # Safety
 /// All methods: the CPU has the implementation's instruction set, and pointers are valid for
-/// reads (writes) of 16 elements, at any alignment.
+/// reads (writes) of 16 elements (`splat_f16`: of one), at any alignment.
 #[allow(clippy::missing_safety_doc)] // said once, above
 pub(super) trait Lanes {
     /// 16 f32.
@@ -29,6 +29,8 @@ pub(super) trait Lanes {
     unsafe fn load(p: *const f32) -> Self::V;
     /// Converts f16, exactly.
     unsafe fn load_f16(p: *const u16) -> Self::V;
+    /// Converts one f16, exactly, into all lanes.
+    unsafe fn splat_f16(p: *const u16) -> Self::V;
     /// Converts i8, exactly.
     unsafe fn load_i8(p: *const i8) -> Self::V;
     unsafe fn store(v: Self::V, p: *mut f32);
@@ -78,6 +80,11 @@ impl Lanes for Portable {
     unsafe fn load_f16(p: *const u16) -> [f32; 16] {
         // SAFETY: the trait's.
         unsafe { p.cast::<[u16; 16]>().read_unaligned() }.map(f16_to_f32)
+    }
+    #[inline(always)]
+    unsafe fn splat_f16(p: *const u16) -> [f32; 16] {
+        // SAFETY: the trait's.
+        [f16_to_f32(unsafe { p.read_unaligned() }); 16]
     }
     #[inline(always)]
     unsafe fn load_i8(p: *const i8) -> [f32; 16] {
@@ -155,6 +162,10 @@ mod x86 {
             }
         }
         #[inline(always)]
+        unsafe fn splat_f16(p: *const u16) -> [__m256; 2] {
+            unsafe { [_mm256_cvtph_ps(_mm_set1_epi16(p.read_unaligned().cast_signed())); 2] }
+        }
+        #[inline(always)]
         unsafe fn load_i8(p: *const i8) -> [__m256; 2] {
             unsafe {
                 let half = |p: *const i8| {
@@ -216,6 +227,10 @@ mod x86 {
         #[inline(always)]
         unsafe fn load_f16(p: *const u16) -> __m512 {
             unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(p.cast())) }
+        }
+        #[inline(always)]
+        unsafe fn splat_f16(p: *const u16) -> __m512 {
+            unsafe { _mm512_cvtph_ps(_mm256_set1_epi16(p.read_unaligned().cast_signed())) }
         }
         #[inline(always)]
         unsafe fn load_i8(p: *const i8) -> __m512 {

@@ -22,11 +22,19 @@ mod elem;
 mod lanes;
 mod span;
 
-use crate::dispatch::per_isa;
+use crate::counters::Counter;
+use crate::dispatch::{per_isa, proven};
 use crate::error::{ShapeError, check_len};
 use crate::isa::Isa;
 use crate::kv::{KvElem, KvLayout, PAGE_POSITIONS};
 use crate::math;
+
+/// Runs by element type, in the order of [`KvElem::ALL`].
+static RUNS: [Counter; 3] = [
+    Counter::new("attend_span f32"),
+    Counter::new("attend_span f16"),
+    Counter::new("attend_span q8_0"),
+];
 
 /// Floats of a partial before its `o`.
 const HEADER: usize = 16;
@@ -69,8 +77,8 @@ pub fn is_empty(partial: &[f32]) -> bool {
 
 /// Attends each query to one head of a page; partial `i` is for query `i`.
 ///
-/// Fast paths take queries four at a time, so pass a whole group, or several tokens of it: the
-/// keys and values are read once for every four.
+/// Fast paths take up to eight queries at a time, so pass a whole group, or several tokens of it:
+/// keys and values are read and converted once for each eight, four, two or one.
 ///
 /// # Errors
 /// The page, a query, its range, the head or `partials` (`[queries][partial_len(dv)]`) does not
@@ -105,6 +113,8 @@ pub fn attend_span(
         stride * queries.len(),
         partials.len(),
     )?;
+    let isa = proven(isa);
+    RUNS[layout.elem() as usize].count(None, isa);
     let head = elem::Head {
         page: page.as_ptr(),
         parts: layout.parts(head),

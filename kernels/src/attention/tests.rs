@@ -147,6 +147,18 @@ fn every_kernel_gives_the_defined_bits() {
         }
     }
     println!("{compared} partials compared");
+    let runs = crate::counters::snapshot();
+    for elem in KvElem::ALL {
+        for isa in Isa::available() {
+            let name = format!("attend_span {}", elem.name());
+            let ran = runs
+                .iter()
+                .find(|r| r.kernel == name && r.isa == isa)
+                .map_or(0, |r| r.runs);
+            println!("{name} on {isa}: {ran} runs");
+            assert!(ran > 0);
+        }
+    }
 }
 
 #[test]

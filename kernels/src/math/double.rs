@@ -98,6 +98,7 @@ pub fn pow(x: f64, y: f64) -> f64 {
 
 /// The nearest multiple of pi/2 (its count mod 4) and what is left, in two parts, for `|x|` up
 /// to 1e7 without loss. Larger arguments lose accuracy, about one bit for each doubling past 2^31.
+#[inline(always)]
 fn reduce(x: f64) -> (i64, f64, f64) {
     // pi/2 in three parts; the first product cancels exactly under fused multiply-add.
     const P1: f64 = std::f64::consts::FRAC_PI_2;
@@ -115,6 +116,7 @@ fn reduce(x: f64) -> (i64, f64, f64) {
 }
 
 /// `sin(r + low)` for `|r| <= pi/4`.
+#[inline(always)]
 fn sin_small(r: f64, low: f64) -> f64 {
     let z = r * r;
     // Maclaurin: 1/3! .. 1/19!
@@ -126,6 +128,7 @@ fn sin_small(r: f64, low: f64) -> f64 {
 }
 
 /// `cos(r + low)` for `|r| <= pi/4`.
+#[inline(always)]
 fn cos_small(r: f64, low: f64) -> f64 {
     let z = r * r;
     let mut p = 1.0;
@@ -138,26 +141,27 @@ fn cos_small(r: f64, low: f64) -> f64 {
     one + (((1.0 - one) - half) + (half * (1.0 - p) - r * low))
 }
 
+/// Sine and cosine, for angles in radians up to 1e7 in size without loss.
+#[inline(always)]
+pub fn sin_cos(x: f64) -> (f64, f64) {
+    let (quadrant, r, low) = reduce(x);
+    let (s, c) = (sin_small(r, low), cos_small(r, low));
+    match quadrant {
+        0 => (s, c),
+        1 => (c, -s),
+        2 => (-s, -c),
+        _ => (-c, s),
+    }
+}
+
 /// Sine, for angles in radians up to 1e7 in size without loss.
 pub fn sin(x: f64) -> f64 {
-    let (quadrant, r, low) = reduce(x);
-    match quadrant {
-        0 => sin_small(r, low),
-        1 => cos_small(r, low),
-        2 => -sin_small(r, low),
-        _ => -cos_small(r, low),
-    }
+    sin_cos(x).0
 }
 
 /// Cosine, for angles in radians up to 1e7 in size without loss.
 pub fn cos(x: f64) -> f64 {
-    let (quadrant, r, low) = reduce(x);
-    match quadrant {
-        0 => cos_small(r, low),
-        1 => -sin_small(r, low),
-        2 => -cos_small(r, low),
-        _ => sin_small(r, low),
-    }
+    sin_cos(x).1
 }
 
 #[cfg(test)]

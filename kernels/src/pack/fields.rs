@@ -22,30 +22,11 @@ pub(super) enum Unit {
     Word,
 }
 
-/// One field of a block: where it lies in the row, where in the tile, and its unit.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Field {
-    /// First byte in the row-major row.
-    pub(super) offset: usize,
-    /// First byte in the tile.
-    pub(super) offset_in_tile: usize,
-    /// How it is interleaved.
-    pub(super) unit: Unit,
-    /// How many bytes of the row it covers.
-    len: usize,
-}
-
-impl Field {
-    /// How many bytes of one row the field covers; a tile holds 16 times as many.
-    pub(super) fn bytes(&self) -> usize {
-        self.len
-    }
-}
-
 /// (first byte in the block, unit, bytes), in tile order. Together they cover the block.
-type Fields = &'static [(usize, Unit, usize)];
+pub(super) type Fields = &'static [(usize, Unit, usize)];
 
-const fn of(f: Format) -> Fields {
+/// The fields of a format.
+pub(super) const fn of(f: Format) -> Fields {
     use Unit::{Byte, Half, Nibble, Word};
     match f {
         Format::F32 => &[(0, Word, 4)],
@@ -62,11 +43,15 @@ const fn of(f: Format) -> Fields {
         Format::Q8_0 => &[(0, Half, 2), (2, Word, 32)],
         // d, dmin, scales, qs
         Format::Q2K => &[(80, Half, 2), (82, Half, 2), (0, Byte, 16), (16, Word, 64)],
-        // scales, hmask, qs, d
+        // scales; twice 16 bytes of hmask, with the 32 of qs that they complete; d
         Format::Q3K => &[
             (96, Byte, 12),
-            (0, Word, 32),
-            (32, Word, 64),
+            (0, Word, 16),
+            (32, Word, 16),
+            (64, Word, 16),
+            (16, Word, 16),
+            (48, Word, 16),
+            (80, Word, 16),
             (108, Half, 2),
         ],
         // d, dmin, scales, qs
@@ -79,46 +64,27 @@ const fn of(f: Format) -> Fields {
             (16, Word, 32),
             (48, Word, 128),
         ],
-        // scales, qh, ql, d
+        // scales; four times 16 bytes of qh, with the 32 of ql that they complete; d
         Format::Q6K => &[
             (192, Byte, 16),
-            (128, Word, 64),
-            (0, Word, 128),
+            (128, Word, 16),
+            (0, Word, 16),
+            (32, Word, 16),
+            (144, Word, 16),
+            (16, Word, 16),
+            (48, Word, 16),
+            (160, Word, 16),
+            (64, Word, 16),
+            (96, Word, 16),
+            (176, Word, 16),
+            (80, Word, 16),
+            (112, Word, 16),
             (208, Half, 2),
         ],
         // d, scales_h, scales_l, qs
-        Format::Iq4Xs => &[(0, Half, 2), (2, Half, 2), (4, Byte, 4), (8, Word, 128)],
+        Format::Iq4Xs => &[(0, Half, 2), (2, Byte, 2), (4, Byte, 4), (8, Word, 128)],
         // e, qs
         Format::Mxfp4 => &[(0, Byte, 1), (1, Word, 16)],
-    }
-}
-
-/// Calls `visit` with every field of `blocks` consecutive blocks of a row.
-///
-/// A format of single elements is one long field: `[element][row 16]`.
-#[inline]
-pub(super) fn each(f: Format, blocks: usize, mut visit: impl FnMut(Field)) {
-    if let [(offset, unit, len)] = *of(f) {
-        visit(Field {
-            offset,
-            offset_in_tile: 0,
-            unit,
-            len: len * blocks,
-        });
-        return;
-    }
-    let bytes = f.block_bytes();
-    for block in 0..blocks {
-        let mut offset_in_tile = block * bytes * super::TILE_ROWS;
-        for &(offset, unit, len) in of(f) {
-            visit(Field {
-                offset: block * bytes + offset,
-                offset_in_tile,
-                unit,
-                len,
-            });
-            offset_in_tile += len * super::TILE_ROWS;
-        }
     }
 }
 

@@ -1,8 +1,25 @@
 //! Reductions over a row, and the maps that follow them: norms and softmax.
 
-use super::lane_sum;
+use super::{LANES, lane_sum};
 use crate::dispatch::per_isa;
 use crate::math;
+
+/// The largest element, exactly; NaN is passed over. By lanes, because one chain is slow.
+#[inline(always)]
+fn largest(x: &[f32]) -> f32 {
+    let pick = |max: f32, x: f32| if x > max { x } else { max };
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    for chunk in chunks {
+        for (lane, &x) in lanes.iter_mut().zip(chunk) {
+            *lane = pick(*lane, x);
+        }
+    }
+    lanes
+        .iter()
+        .chain(rest)
+        .fold(f32::NEG_INFINITY, |max, &x| pick(max, x))
+}
 
 /// `1 / sqrt(mean of squares + eps)`
 #[inline(always)]
@@ -100,10 +117,7 @@ per_isa! {
 
     /// Softmax in place: `exp(x - max) / sum`, the sum by lanes. A row with NaN becomes all NaN.
     pub fn softmax_assign(x: &mut [f32]) {
-        let mut max = f32::NEG_INFINITY;
-        for &x in x.iter() {
-            max = if x > max { x } else { max };
-        }
+        let max = largest(x);
         for x in x.iter_mut() {
             *x = math::exp(*x - max);
         }

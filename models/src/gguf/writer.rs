@@ -382,6 +382,11 @@ impl<W: Write> GgufData<W> {
         Ok(())
     }
 
+    /// The writer, with no more data than was written to it: for tools that place the data otherwise.
+    pub fn abandon(self) -> W {
+        self.out
+    }
+
     /// Flushes; an error if tensors were declared and not written. Returns the writer and the file's length.
     pub fn finish(mut self) -> Result<(W, u64), WriteError> {
         if let Some(t) = self.tensors.next() {

@@ -48,7 +48,6 @@ pub fn pack_file(
     // Parse before anything is written: a malformed file leaves no trace.
     let tensors = file_tensors(&src.path, src.kind, &src.bytes, false)?;
     let len = src.bytes.len();
-    let jobs = file_jobs(&tensors, src.bytes.start(), len);
     let meter = Meter::new(watch, len as u64);
 
     let dir = directory(dst);
@@ -62,6 +61,7 @@ pub fn pack_file(
             free,
         });
     }
+    let jobs = file_jobs(&tensors, src.bytes.start(), len);
     let temporary = Temporary::create(dst)?;
     let io = |doing| move |e| Error::io(dst, doing, e);
     temporary

@@ -33,10 +33,10 @@ fn refuse(why: impl Into<String>) -> TokenizerError {
 }
 
 fn malformed(file: &'static str) -> impl Fn(serde_json::Error) -> TokenizerError {
-    // serde quotes what it found, which comes from the file; escaped, it cannot steer a terminal.
-    move |error| TokenizerError::Json {
-        file,
-        why: error.to_string().escape_debug().to_string(),
+    // serde quotes what it found; escaped and cut, it cannot steer a terminal or flood it.
+    move |error| {
+        let why: String = error.to_string().chars().take(200).collect();
+        TokenizerError::Json { file, why: why.escape_debug().to_string() }
     }
 }
 

@@ -12,7 +12,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use hob_fetch::{Digest, Mirror, ModelRequest, Policy};
-use sha2::Digest as _;
 
 const MAX_REQUESTS: usize = 2000;
 
@@ -285,7 +284,7 @@ pub(crate) fn content(len: usize, seed: u64) -> Arc<Vec<u8>> {
 }
 
 pub(crate) fn hash(bytes: &[u8]) -> Digest {
-    Digest(sha2::Sha256::digest(bytes).into())
+    Digest::of(bytes)
 }
 
 pub(crate) fn request(content: &[u8], mirrors: Vec<Mirror>) -> ModelRequest {
@@ -310,20 +309,4 @@ pub(crate) fn hasty() -> Policy {
         backoff_limit: Duration::from_millis(4),
         ..Policy::default()
     }
-}
-
-/// A wheel (zip) with a small file before and after the entries given.
-pub(crate) fn wheel(entries: &[(&str, &[u8])]) -> Arc<Vec<u8>> {
-    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-    let options = zip::write::SimpleFileOptions::default()
-        .compression_method(zip::CompressionMethod::Deflated);
-    let ends = [
-        ("package/__init__.py", b"#".as_slice()),
-        ("p.dist-info/RECORD", b"x"),
-    ];
-    for (name, bytes) in ends[..1].iter().chain(entries).chain(&ends[1..]) {
-        zip.start_file(*name, options).unwrap();
-        zip.write_all(bytes).unwrap();
-    }
-    Arc::new(zip.finish().unwrap().into_inner())
 }

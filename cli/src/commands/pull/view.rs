@@ -3,9 +3,11 @@
 
 use std::io::IsTerminal;
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hob_fetch::{Event, Progress};
+use hob_models::packed::Watch;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::terminal::{Plain, bytes};
@@ -137,8 +139,16 @@ impl View {
         self.bar = Some(bar);
     }
 
+    /// A watcher of packing that moves the bar.
+    pub(crate) fn watch(&self) -> PackWatch {
+        PackWatch {
+            bar: self.bar.clone(),
+            most: AtomicU64::new(0),
+        }
+    }
+
     /// Bytes that are here now.
-    pub(crate) fn advance(&mut self, done: u64) {
+    fn advance(&mut self, done: u64) {
         match &self.bar {
             Some(bar) => bar.set_position(done),
             None if !self.is_terminal && self.step.told.elapsed() >= LINE_EVERY => {
@@ -161,6 +171,21 @@ impl View {
             bytes(done),
             bytes(speed as u64)
         ));
+    }
+}
+
+/// Passes the progress of packing on, which comes from many threads.
+pub(crate) struct PackWatch {
+    bar: Option<ProgressBar>,
+    most: AtomicU64,
+}
+
+impl Watch for PackWatch {
+    fn progress(&self, done: u64, _: u64) {
+        let most = self.most.fetch_max(done, Ordering::Relaxed).max(done);
+        if let Some(bar) = &self.bar {
+            bar.set_position(most);
+        }
     }
 }
 

@@ -5,6 +5,8 @@
 //! come in once a superblock. The loop over the eight groups of 32 stays rolled: unrolled, its many
 //! load sites confuse the hardware prefetcher and halve the speed from DRAM.
 
+use std::mem::MaybeUninit;
+
 use super::simd::Simd;
 use super::{Acts, Chains, GROUP};
 use crate::pack::TILE_ROWS;
@@ -36,9 +38,14 @@ pub(crate) trait Block256 {
     const D: usize;
     /// Where the f16 scales of the minima are, if there are minima.
     const DMIN: Option<usize> = None;
+    /// Which two runs of 16 positions make up group i of 8; the same one of 32 where scales are per 32.
+    #[inline(always)]
+    fn subs(i: usize) -> [usize; 2] {
+        [2 * i, 2 * i + 1]
+    }
     /// Unpacks the integer scales, and minima.
     unsafe fn header(block: *const u8, header: &mut Header);
-    /// The quants of positions `32g..32g + 32`: vector i holds four of them of each row.
+    /// The quants of group g: four vectors of each run, of four positions of each row each.
     unsafe fn quants<S: Simd>(block: *const u8, g: usize, part: usize) -> [S::I; 8];
 }
 
@@ -61,8 +68,6 @@ pub(crate) unsafe fn run<S: Simd, B: Block256>(
     };
     // SAFETY: offsets stay below the sizes that the caller promised; tokens <= GROUP.
     unsafe {
-        let mut isum = [S::zero(); GROUP];
-        let mut msum = [S::zero(); GROUP];
         for b in 0..blocks {
             let block = panel.add(b * B::BYTES);
             let at = Acts {
@@ -73,137 +78,237 @@ pub(crate) unsafe fn run<S: Simd, B: Block256>(
             };
             B::header(block, &mut header);
             for part in 0..S::PARTS {
-                sums::<S, B>(&header, &at, part, tokens, &mut isum, &mut msum);
-                for g in 0..8 {
-                    let q = B::quants::<S>(block, g, part);
-                    let mut t = 0;
-                    while t + 4 <= tokens {
-                        step::<S, B, 4>(&q, &header, &at, g, part, t, isum.as_mut_ptr().add(t));
-                        t += 4;
-                    }
-                    while t < tokens {
-                        step::<S, B, 1>(&q, &header, &at, g, part, t, isum.as_mut_ptr().add(t));
-                        t += 1;
-                    }
-                }
-                let d = S::load_f16(block.add(B::D + 2 * part * S::LANES));
                 let chains = chains.cast::<f32>().add(part * S::LANES);
-                for t in 0..tokens {
-                    let d_a = S::splat_f32(at.d.byte_add(t * at.stride).read());
-                    let chain = chains.add(t * TILE_ROWS);
-                    let mut acc = S::load_f32(chain.cast());
-                    acc = S::fma(S::mul(d, d_a), S::to_f32(*isum.get_unchecked(t)), acc);
-                    if let Some(dmin) = B::DMIN {
-                        let dmin = S::load_f16(block.add(dmin + 2 * part * S::LANES));
-                        acc = S::fnma(S::mul(dmin, d_a), S::to_f32(*msum.get_unchecked(t)), acc);
-                    }
-                    S::store_f32(chain, acc);
+                if tokens == 1 {
+                    one::<S, B>(block, &header, &at, part, chains);
+                } else {
+                    many::<S, B>(block, &header, &at, part, tokens, chains);
                 }
             }
         }
     }
 }
 
-/// What the sums of activations contribute: `isum` starts at minus the bias, and `msum` becomes the
-/// sum of the minima.
+/// A superblock for one token, its sums in registers.
 ///
 /// # Safety
-/// As [`super::PanelFn`]; `at` is at the block.
+/// As [`super::PanelFn`]; `at` is at the block, `chains` at the part.
 #[inline(always)]
-unsafe fn sums<S: Simd, B: Block256>(
+unsafe fn one<S: Simd, B: Block256>(
+    block: *const u8,
+    header: &Header,
+    at: &Acts,
+    part: usize,
+    chains: *mut f32,
+) {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut sums = Sums {
+            isum: [S::zero()],
+            msum: [S::zero()],
+        };
+        for g in 0..8 {
+            let w = Group::<S>::new::<B>(block, header, g, part);
+            w.add_to::<B, 1>(at, g, &mut sums);
+        }
+        finish::<S, B, 1>(block, at, part, &sums, chains);
+    }
+}
+
+/// A superblock for up to [`GROUP`] tokens, whose sums wait in memory while others' turn comes.
+///
+/// # Safety
+/// As [`super::PanelFn`]; `at` is at the block, `chains` at the part.
+#[inline(always)]
+unsafe fn many<S: Simd, B: Block256>(
+    block: *const u8,
     header: &Header,
     at: &Acts,
     part: usize,
     tokens: usize,
-    isum: &mut [S::I; GROUP],
-    msum: &mut [S::I; GROUP],
+    chains: *mut f32,
 ) {
-    // SAFETY: the caller's; tokens <= GROUP.
+    // SAFETY: the caller's; fours + ones <= GROUP. What is read was written when g was 0.
     unsafe {
-        let bias = B::BIAS + if B::BITS == 8 { S::BIAS8 } else { 0 };
-        for t in 0..tokens {
-            *isum.get_unchecked_mut(t) = S::zero();
-            if B::DMIN.is_some() {
-                *msum.get_unchecked_mut(t) = S::zero();
+        let mut fours = [const { MaybeUninit::<Sums<S, 4>>::uninit() }; GROUP / 4];
+        let mut ones = [const { MaybeUninit::<Sums<S, 1>>::uninit() }; 3];
+        let (n_fours, n_ones) = (tokens / 4, tokens % 4);
+        for g in 0..8 {
+            let w = Group::<S>::new::<B>(block, header, g, part);
+            for (i, waiting) in fours.iter_mut().take(n_fours).enumerate() {
+                let mut sums = Sums {
+                    isum: [S::zero(); 4],
+                    msum: [S::zero(); 4],
+                };
+                if g > 0 {
+                    sums = waiting.assume_init();
+                }
+                w.add_to::<B, 4>(&at.token(4 * i), g, &mut sums);
+                waiting.write(sums);
+            }
+            for (i, waiting) in ones.iter_mut().take(n_ones).enumerate() {
+                let mut sums = Sums {
+                    isum: [S::zero()],
+                    msum: [S::zero()],
+                };
+                if g > 0 {
+                    sums = waiting.assume_init();
+                }
+                w.add_to::<B, 1>(&at.token(4 * n_fours + i), g, &mut sums);
+                waiting.write(sums);
             }
         }
-        let (factors, by, out) = if B::DMIN.is_some() {
-            (header.mins.as_ptr(), 1, msum)
-        } else if bias != 0 {
-            (header.scales.as_ptr(), -bias as i16, isum)
-        } else {
-            return;
-        };
-        for g in 0..8 {
-            // The two sums of 16 in a group of 32 meet two factors, or the same one twice.
-            let [a, b] = if B::SUB == 16 {
-                [2 * g, 2 * g + 1]
-            } else {
-                [g, g]
-            };
-            let rows = part * S::LANES;
-            let pairs = S::i16_pairs(
-                factors.add(a * TILE_ROWS + rows),
-                factors.add(b * TILE_ROWS + rows),
-                by,
+        for (i, sums) in fours.iter().take(n_fours).enumerate() {
+            let chains = chains.add(4 * i * TILE_ROWS);
+            finish::<S, B, 4>(
+                block,
+                &at.token(4 * i),
+                part,
+                sums.assume_init_ref(),
+                chains,
             );
-            for t in 0..tokens {
+        }
+        for (i, sums) in ones.iter().take(n_ones).enumerate() {
+            let t = 4 * n_fours + i;
+            let chains = chains.add(t * TILE_ROWS);
+            finish::<S, B, 1>(block, &at.token(t), part, sums.assume_init_ref(), chains);
+        }
+    }
+}
+
+/// The integer sums of a superblock so far, of C tokens.
+#[derive(Clone, Copy)]
+struct Sums<S: Simd, const C: usize> {
+    isum: [S::I; C],
+    /// Unused unless there are minima.
+    msum: [S::I; C],
+}
+
+/// 32 positions of the weights, decoded, in registers while tokens pass.
+struct Group<S: Simd> {
+    q: [S::I; 8],
+    /// Of the first and the second 16.
+    scales: [S::Scale; 2],
+    /// What the activations' two sums of 16 are multiplied by, as i16 pairs: minima, or the scales
+    /// times minus the bias. Unused if there is neither.
+    factors: S::I,
+}
+
+impl<S: Simd> Group<S> {
+    /// # Safety
+    /// As [`Block256`].
+    #[inline(always)]
+    unsafe fn new<B: Block256>(block: *const u8, header: &Header, g: usize, part: usize) -> Self {
+        let per_scale = B::SUB / 16;
+        let [a, b] = B::subs(g).map(|sub| sub / per_scale * TILE_ROWS + part * S::LANES);
+        let scales = header.scales.as_ptr();
+        let mins = header.mins.as_ptr();
+        // SAFETY: the caller's; a header holds 16 sub-blocks.
+        unsafe {
+            Group {
+                q: B::quants::<S>(block, g, part),
+                scales: [S::load_scale(scales.add(a)), S::load_scale(scales.add(b))],
+                factors: if B::DMIN.is_some() {
+                    S::i16_pairs(mins.add(a), mins.add(b), 1)
+                } else if bias::<S, B>() != 0 {
+                    S::i16_pairs(scales.add(a), scales.add(b), -bias::<S, B>() as i16)
+                } else {
+                    S::zero()
+                },
+            }
+        }
+    }
+
+    /// Adds the group, met by C tokens, to their sums.
+    ///
+    /// # Safety
+    /// `at` is readable for C tokens, at the superblock.
+    #[inline(always)]
+    unsafe fn add_to<B: Block256, const C: usize>(
+        &self,
+        at: &Acts,
+        g: usize,
+        sums: &mut Sums<S, C>,
+    ) {
+        // SAFETY: the caller's.
+        unsafe {
+            let [first, second] = B::subs(g);
+            let mut a = [at.q; C];
+            for c in 0..C {
+                a[c] = at.token(c).q.add(16 * first);
+            }
+            let isum = &mut sums.isum;
+            let [scale, second_scale] = self.scales;
+            if B::SUB == 32 {
+                match B::BITS {
+                    4 => S::add_scaled_dot::<4, 8, C>(isum, &self.q, &a, scale),
+                    5 => S::add_scaled_dot::<5, 8, C>(isum, &self.q, &a, scale),
+                    _ => S::add_scaled_dot::<8, 8, C>(isum, &self.q, &a, scale),
+                }
+            } else {
+                let [q0, q1, q2, q3, q4, q5, q6, q7] = self.q;
+                let (low, high) = ([q0, q1, q2, q3], [q4, q5, q6, q7]);
+                let mut b = a;
+                for b in &mut b {
+                    *b = b.add(16 * (second - first));
+                }
+                if B::BITS <= 3 {
+                    S::add_scaled_dot::<3, 4, C>(isum, &low, &a, scale);
+                    S::add_scaled_dot::<3, 4, C>(isum, &high, &b, second_scale);
+                } else {
+                    S::add_scaled_dot::<6, 4, C>(isum, &low, &a, scale);
+                    S::add_scaled_dot::<6, 4, C>(isum, &high, &b, second_scale);
+                }
+            }
+            if B::DMIN.is_none() && bias::<S, B>() == 0 {
+                return;
+            }
+            for c in 0..C {
                 // A sum of 16 quants fits i16.
-                let two = at.sums.add(2 * g).byte_add(t * at.stride);
-                let two = two.read() as u32 & 0xffff | (two.add(1).read() as u32) << 16;
-                let out = out.get_unchecked_mut(t);
-                *out = S::add_pair_dot(*out, pairs, two);
+                let sums_a = at.token(c).sums;
+                let low = sums_a.add(first).read() as u32 & 0xffff;
+                let two = low | (sums_a.add(second).read() as u32) << 16;
+                let to = if B::DMIN.is_some() {
+                    &mut sums.msum[c]
+                } else {
+                    &mut sums.isum[c]
+                };
+                *to = S::add_pair_dot(*to, self.factors, two);
             }
         }
     }
 }
 
-/// Group g for tokens `t..t + C`.
+/// What is to be subtracted from every quant.
+const fn bias<S: Simd, B: Block256>() -> i32 {
+    B::BIAS + if B::BITS == 8 { S::BIAS8 } else { 0 }
+}
+
+/// Adds a superblock's sums to the chains of C tokens.
 ///
 /// # Safety
-/// As [`super::PanelFn`]; `at` is at the block; `isum` holds C vectors.
+/// As [`super::PanelFn`]; `at` is at the block, `chains` at the part.
 #[inline(always)]
-unsafe fn step<S: Simd, B: Block256, const C: usize>(
-    q: &[S::I; 8],
-    header: &Header,
+unsafe fn finish<S: Simd, B: Block256, const C: usize>(
+    block: *const u8,
     at: &Acts,
-    g: usize,
     part: usize,
-    t: usize,
-    isum: *mut S::I,
+    sums: &Sums<S, C>,
+    chains: *mut f32,
 ) {
     // SAFETY: the caller's.
     unsafe {
-        let mut a = [at.q; C];
-        let mut acc = [S::zero(); C];
+        let d = S::load_f16(block.add(B::D + 2 * part * S::LANES));
         for c in 0..C {
-            a[c] = at.q.add((t + c) * at.stride + 32 * g);
-            acc[c] = isum.add(c).read();
-        }
-        let scales = header.scales.as_ptr().add(part * S::LANES);
-        if B::SUB == 32 {
-            let scale = S::load_scale(scales.add(g * TILE_ROWS));
-            match B::BITS {
-                4 => S::add_scaled_dot::<4, 8, C>(&mut acc, q, &a, scale),
-                5 => S::add_scaled_dot::<5, 8, C>(&mut acc, q, &a, scale),
-                _ => S::add_scaled_dot::<8, 8, C>(&mut acc, q, &a, scale),
+            let d_a = S::splat_f32(at.token(c).d.read());
+            let chain = chains.add(c * TILE_ROWS);
+            let mut acc = S::load_f32(chain.cast());
+            acc = S::fma(S::mul(d, d_a), S::to_f32(sums.isum[c]), acc);
+            if let Some(dmin) = B::DMIN {
+                let dmin = S::load_f16(block.add(dmin + 2 * part * S::LANES));
+                acc = S::fnma(S::mul(dmin, d_a), S::to_f32(sums.msum[c]), acc);
             }
-        } else {
-            let [q0, q1, q2, q3, q4, q5, q6, q7] = *q;
-            for (half, q) in [[q0, q1, q2, q3], [q4, q5, q6, q7]].iter().enumerate() {
-                let scale = S::load_scale(scales.add((2 * g + half) * TILE_ROWS));
-                match B::BITS {
-                    2 => S::add_scaled_dot::<2, 4, C>(&mut acc, q, &a, scale),
-                    3 => S::add_scaled_dot::<3, 4, C>(&mut acc, q, &a, scale),
-                    _ => S::add_scaled_dot::<6, 4, C>(&mut acc, q, &a, scale),
-                }
-                for a in &mut a {
-                    *a = a.add(16);
-                }
-            }
-        }
-        for c in 0..C {
-            isum.add(c).write(acc[c]);
+            S::store_f32(chain, acc);
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use super::simd::Simd;
 use super::{Acts, Chains};
+use crate::pack::TILE_ROWS;
 
 /// What a format of 32-blocks must be able to read. `block` points to one block of 16 rows; `part`
 /// selects the rows of one vector.
@@ -43,12 +44,12 @@ struct Decoded<S: Simd> {
     m: S::F,
 }
 
-/// See [`super::PanelFn`].
+/// See [`super::PanelFn`]. `PARTS` is [`Simd::PARTS`].
 ///
 /// # Safety
 /// As [`super::PanelFn`].
 #[inline(always)]
-pub(crate) unsafe fn run<S: Simd, B: Block32>(
+pub(crate) unsafe fn run<S: Simd, B: Block32, const PARTS: usize>(
     panel: *const u8,
     first: usize,
     blocks: usize,
@@ -56,34 +57,38 @@ pub(crate) unsafe fn run<S: Simd, B: Block32>(
     tokens: usize,
     chains: *mut Chains,
 ) {
+    let chains = chains.cast::<f32>();
     // SAFETY: offsets stay below the sizes that the caller promised.
     unsafe {
+        if tokens == 1 {
+            let mut acc = [[S::splat_f32(0.0)]; PARTS];
+            for part in 0..PARTS {
+                acc[part] = [S::load_f32(chains.add(part * S::LANES).cast())];
+            }
+            for b in 0..blocks {
+                let at = acts.block(first + b);
+                for part in 0..PARTS {
+                    let w = Decoded::<S>::new::<B>(panel.add(b * B::BYTES), part);
+                    w.add_to::<B, 1>(&at, &mut acc[part]);
+                }
+            }
+            for part in 0..PARTS {
+                S::store_f32(chains.add(part * S::LANES), acc[part][0]);
+            }
+            return;
+        }
         for b in 0..blocks {
-            let block = panel.add(b * B::BYTES);
-            let at = Acts {
-                q: acts.q.add(32 * (first + b)),
-                d: acts.d.add(first + b),
-                sums: acts.sums.add(first + b),
-                stride: acts.stride,
-            };
-            for part in 0..S::PARTS {
-                let w = Decoded::<S> {
-                    q: B::quants::<S>(block, part),
-                    d: B::scale::<S>(block, part),
-                    m: if B::HAS_MIN {
-                        B::min::<S>(block, part)
-                    } else {
-                        S::splat_f32(0.0)
-                    },
-                };
-                let chains = chains.cast::<f32>().add(part * S::LANES);
+            let at = acts.block(first + b);
+            for part in 0..PARTS {
+                let w = Decoded::<S>::new::<B>(panel.add(b * B::BYTES), part);
+                let chains = chains.add(part * S::LANES);
                 let mut t = 0;
                 while t + 4 <= tokens {
-                    step::<S, B, 4>(&w, &at, t, chains);
+                    w.add_to_memory::<B, 4>(&at.token(t), chains.add(t * TILE_ROWS));
                     t += 4;
                 }
                 while t < tokens {
-                    step::<S, B, 1>(&w, &at, t, chains);
+                    w.add_to_memory::<B, 1>(&at.token(t), chains.add(t * TILE_ROWS));
                     t += 1;
                 }
             }
@@ -91,45 +96,90 @@ pub(crate) unsafe fn run<S: Simd, B: Block32>(
     }
 }
 
-/// One block for tokens `t..t + C`.
-///
-/// # Safety
-/// As [`super::PanelFn`]; `at` is at the block, `chains` at the part.
-#[inline(always)]
-unsafe fn step<S: Simd, B: Block32, const C: usize>(
-    w: &Decoded<S>,
-    at: &Acts,
-    t: usize,
-    chains: *mut f32,
-) {
-    // SAFETY: the caller's.
-    unsafe {
-        let bias = B::BIAS + if B::BITS == 8 { S::BIAS8 } else { 0 };
-        let mut q = [at.q; C];
-        let mut sums = [0; C];
-        let mut isum = [S::zero(); C];
-        for c in 0..C {
-            q[c] = at.q.add((t + c) * at.stride);
-            sums[c] = at.sums.byte_add((t + c) * at.stride).read();
-            if bias != 0 {
-                // Wrapping, as the vectors do: no value of a stray activation row may panic.
-                isum[c] = S::splat_i32(sums[c].wrapping_mul(-bias));
+impl Acts {
+    /// The activations of the block that many after the first.
+    #[inline(always)]
+    fn block(&self, n: usize) -> Acts {
+        Acts {
+            q: self.q.wrapping_add(32 * n),
+            d: self.d.wrapping_add(n),
+            sums: self.sums.wrapping_add(n),
+            stride: self.stride,
+        }
+    }
+}
+
+impl<S: Simd> Decoded<S> {
+    /// # Safety
+    /// As [`Block32`].
+    #[inline(always)]
+    unsafe fn new<B: Block32>(block: *const u8, part: usize) -> Self {
+        // SAFETY: the caller's.
+        unsafe {
+            Decoded {
+                q: B::quants::<S>(block, part),
+                d: B::scale::<S>(block, part),
+                m: if B::HAS_MIN {
+                    B::min::<S>(block, part)
+                } else {
+                    S::splat_f32(0.0)
+                },
             }
         }
-        match B::BITS {
-            4 => S::add_dot::<4, 8, C>(&mut isum, &w.q, &q),
-            5 => S::add_dot::<5, 8, C>(&mut isum, &w.q, &q),
-            _ => S::add_dot::<8, 8, C>(&mut isum, &w.q, &q),
-        }
-        for c in 0..C {
-            let d_a = S::splat_f32(at.d.byte_add((t + c) * at.stride).read());
-            let chain = chains.add((t + c) * crate::pack::TILE_ROWS);
-            let mut acc = S::load_f32(chain.cast());
-            acc = S::fma(S::mul(w.d, d_a), S::to_f32(isum[c]), acc);
-            if B::HAS_MIN {
-                acc = S::fma(S::mul(w.m, d_a), S::splat_f32(sums[c] as f32), acc);
+    }
+
+    /// As [`Decoded::add_to`], for chains that wait in memory, a tile's rows apart.
+    ///
+    /// # Safety
+    /// As [`super::PanelFn`]; `at` is at the block, `chains` at the part.
+    #[inline(always)]
+    unsafe fn add_to_memory<B: Block32, const C: usize>(&self, at: &Acts, chains: *mut f32) {
+        // SAFETY: the caller's.
+        unsafe {
+            let mut acc = [S::splat_f32(0.0); C];
+            for c in 0..C {
+                acc[c] = S::load_f32(chains.add(c * TILE_ROWS).cast());
             }
-            S::store_f32(chain, acc);
+            self.add_to::<B, C>(at, &mut acc);
+            for c in 0..C {
+                S::store_f32(chains.add(c * TILE_ROWS), acc[c]);
+            }
+        }
+    }
+
+    /// Adds the block, met by C tokens, to their chains.
+    ///
+    /// # Safety
+    /// As [`super::PanelFn`]; `at` is at the block.
+    #[inline(always)]
+    unsafe fn add_to<B: Block32, const C: usize>(&self, at: &Acts, chains: &mut [S::F; C]) {
+        // SAFETY: the caller's.
+        unsafe {
+            let bias = B::BIAS + if B::BITS == 8 { S::BIAS8 } else { 0 };
+            let mut q = [at.q; C];
+            let mut sums = [0; C];
+            let mut isum = [S::zero(); C];
+            for c in 0..C {
+                q[c] = at.token(c).q;
+                sums[c] = at.token(c).sums.read();
+                if bias != 0 {
+                    // Wrapping, as the vectors do: no value of a stray activation row may panic.
+                    isum[c] = S::splat_i32(sums[c].wrapping_mul(-bias));
+                }
+            }
+            match B::BITS {
+                4 => S::add_dot::<4, 8, C>(&mut isum, &self.q, &q),
+                5 => S::add_dot::<5, 8, C>(&mut isum, &self.q, &q),
+                _ => S::add_dot::<8, 8, C>(&mut isum, &self.q, &q),
+            }
+            for c in 0..C {
+                let d_a = S::splat_f32(at.token(c).d.read());
+                let acc = &mut chains[c];
+                *acc = S::fma(S::mul(self.d, d_a), S::to_f32(isum[c]), *acc);
+                if B::HAS_MIN {
+                    *acc = S::fma(S::mul(self.m, d_a), S::splat_f32(sums[c] as f32), *acc);
+                }
+            }
         }
     }
 }

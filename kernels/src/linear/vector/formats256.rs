@@ -38,17 +38,26 @@ unsafe fn nibbles<S: Simd>(qs: *const u8, g: usize, part: usize) -> [S::I; 8] {
     }
 }
 
-/// Two bits of group g: 32 bytes of a row hold four groups.
+/// Of 16 bytes of `qs` at `p`, which in Q2_K and Q3_K hold two bits of 16 positions in each of the
+/// four quarters of a half of 128: those of quarters `2 * pair` and `2 * pair + 1`.
 #[inline(always)]
-unsafe fn two_bits<S: Simd>(qs: *const u8, g: usize, part: usize) -> [S::I; 8] {
+unsafe fn two_quarters<S: Simd>(p: *const u8, pair: usize) -> [S::I; 8] {
     unsafe {
-        let p = qs.add(512 * (g / 4) + part * S::BYTES);
         let mut q = [S::zero(); 8];
-        for i in 0..8 {
-            q[i] = S::and(S::shr(S::load(p.add(64 * i)), 2 * (g % 4)), S::splat_u8(3));
+        for i in 0..4 {
+            let bytes = S::shr(S::load(p.add(64 * i)), 4 * pair);
+            q[i] = S::and(bytes, S::splat_u8(3));
+            q[i + 4] = S::and(S::shr(bytes, 2), S::splat_u8(3));
         }
         q
     }
+}
+
+/// The sub-blocks of [`two_quarters`], of the bytes of half `half` that start at `16 * c`.
+#[inline(always)]
+fn subs_of_quarters(half: usize, c: usize, pair: usize) -> [usize; 2] {
+    let sub = 8 * half + 4 * pair + c;
+    [sub, sub + 2]
 }
 
 /// `d | dmin | scales | qs`.
@@ -60,6 +69,10 @@ impl Block256 for Q2K {
     const D: usize = 0;
     const DMIN: Option<usize> = Some(32);
     #[inline(always)]
+    fn subs(g: usize) -> [usize; 2] {
+        subs_of_quarters(g / 4, g / 2 % 2, g % 2)
+    }
+    #[inline(always)]
     unsafe fn header(block: *const u8, header: &mut Header) {
         let packed: &[u8; 256] = unsafe { &*block.add(64).cast() };
         for i in 0..256 {
@@ -69,11 +82,12 @@ impl Block256 for Q2K {
     }
     #[inline(always)]
     unsafe fn quants<S: Simd>(block: *const u8, g: usize, part: usize) -> [S::I; 8] {
-        unsafe { two_bits::<S>(block.add(320), g, part) }
+        unsafe { two_quarters::<S>(block.add(320 + 256 * (g / 2) + part * S::BYTES), g % 2) }
     }
 }
 
-/// `scales | hmask | qs | d`, minus 4.
+/// `scales | 2 x (hmask | qs | qs) | d`, minus 4. 16 bytes of `hmask` hold the high bits of both halves
+/// of 128, so a tile keeps them before the 16 bytes of `qs` of each half.
 pub(crate) struct Q3K;
 impl Block256 for Q3K {
     const BYTES: usize = 16 * 110;
@@ -81,6 +95,10 @@ impl Block256 for Q3K {
     const SUB: usize = 16;
     const BIAS: i32 = 4;
     const D: usize = 1728;
+    #[inline(always)]
+    fn subs(g: usize) -> [usize; 2] {
+        subs_of_quarters(g / 2 % 2, g / 4, g % 2)
+    }
     #[inline(always)]
     unsafe fn header(block: *const u8, header: &mut Header) {
         let packed: &[u8; 192] = unsafe { &*block.cast() };
@@ -96,10 +114,14 @@ impl Block256 for Q3K {
     #[inline(always)]
     unsafe fn quants<S: Simd>(block: *const u8, g: usize, part: usize) -> [S::I; 8] {
         unsafe {
-            let mut q = two_bits::<S>(block.add(704), g, part);
-            for i in 0..8 {
-                let high = S::load(block.add(192 + 64 * i + part * S::BYTES));
-                q[i] = S::or(q[i], S::move_bit(high, g, 2));
+            let (c, half, pair) = (g / 4, g / 2 % 2, g % 2);
+            let high = block.add(192 + 768 * c + part * S::BYTES);
+            let mut q = two_quarters::<S>(high.add(256 + 256 * half), pair);
+            for i in 0..4 {
+                // Bit `4 * half + quarter`.
+                let high = S::shr(S::load(high.add(64 * i)), 4 * half + 2 * pair);
+                q[i] = S::or(q[i], S::move_bit(high, 0, 2));
+                q[i + 4] = S::or(q[i + 4], S::move_bit(high, 1, 2));
             }
             q
         }
@@ -149,7 +171,11 @@ impl Block256 for Q5K {
     }
 }
 
-/// `scales | qh | ql | d`, minus 32.
+/// `scales | 4 x (qh | ql | ql) | d`, minus 32.
+///
+/// In each half of 128, 16 bytes of `qh` hold the high bit pairs of 16 positions in each of four
+/// quarters; 16 bytes of `ql` the low nibbles of two of these, and so do 16 others. A tile keeps the
+/// 48 bytes together, so that it is read in ascending order, and `ql` once.
 pub(crate) struct Q6K;
 impl Block256 for Q6K {
     const BYTES: usize = 16 * 210;
@@ -158,21 +184,31 @@ impl Block256 for Q6K {
     const BIAS: i32 = 32;
     const D: usize = 3328;
     #[inline(always)]
+    fn subs(i: usize) -> [usize; 2] {
+        let (half, c, p) = (i / 4, i / 2 % 2, i % 2);
+        let sub = 8 * half + 2 * p + c;
+        [sub, sub + 4]
+    }
+    #[inline(always)]
     unsafe fn header(block: *const u8, header: &mut Header) {
         header.scales = unsafe { *block.cast() };
     }
     #[inline(always)]
-    unsafe fn quants<S: Simd>(block: *const u8, g: usize, part: usize) -> [S::I; 8] {
+    unsafe fn quants<S: Simd>(block: *const u8, i: usize, part: usize) -> [S::I; 8] {
         unsafe {
-            // A half of 128: 64 bytes of low nibbles, then the high ones; 32 bytes of bit pairs.
-            let (half, quarter) = (g / 4, g % 4);
-            let low = block.add(1280 + 1024 * half + 512 * (quarter % 2) + part * S::BYTES);
-            let high = block.add(256 + 512 * half + part * S::BYTES);
+            let p = i % 2;
+            let high = block.add(256 + 768 * (i / 2) + part * S::BYTES);
+            let low = high.add(256 + 256 * p);
             let mut q = [S::zero(); 8];
-            for i in 0..8 {
-                let shifted = S::shr(S::load(low.add(64 * i)), 4 * (quarter / 2));
-                let pair = S::move_two_bits(S::load(high.add(64 * i)), 2 * quarter, 4);
-                q[i] = S::or(S::and(shifted, S::splat_u8(15)), pair);
+            for i in 0..4 {
+                let bytes = S::load(low.add(64 * i));
+                let pairs = S::shr(S::load(high.add(64 * i)), 2 * p);
+                let mask = S::splat_u8(15);
+                q[i] = S::or(S::and(bytes, mask), S::move_two_bits(pairs, 0, 4));
+                q[i + 4] = S::or(
+                    S::and(S::shr(bytes, 4), mask),
+                    S::move_two_bits(pairs, 4, 4),
+                );
             }
             q
         }
@@ -188,14 +224,24 @@ impl Block256 for Iq4Xs {
     const D: usize = 0;
     #[inline(always)]
     unsafe fn header(block: *const u8, header: &mut Header) {
-        let high: &[[u8; 2]; 16] = unsafe { &*block.add(32).cast() };
-        let low: &[[u8; 16]; 4] = unsafe { &*block.add(64).cast() };
-        for sub in 0..8 {
-            for r in 0..16 {
-                let low = low[sub / 2][r] >> (4 * (sub % 2)) & 15;
-                let high = high[r][sub / 4] >> (2 * (sub % 4)) & 3;
-                header.scales[16 * sub + r] = (low | high << 4).wrapping_sub(32);
-            }
+        let high: &[u8; 32] = unsafe { &*block.add(32).cast() };
+        let low: &[u8; 64] = unsafe { &*block.add(64).cast() };
+        // Four bits of scales_h for each byte of scales_l, which holds sub-blocks 2i and 2i + 1.
+        let mut bits = [0; 64];
+        for r in 0..16 {
+            bits[r] = high[r];
+            bits[16 + r] = high[r] >> 4;
+            bits[32 + r] = high[16 + r];
+            bits[48 + r] = high[16 + r] >> 4;
+        }
+        let (mut even, mut odd) = ([0_u8; 64], [0_u8; 64]);
+        for i in 0..64 {
+            even[i] = ((low[i] & 15) | (bits[i] & 3) << 4).wrapping_sub(32);
+            odd[i] = ((low[i] >> 4) | (bits[i] >> 2 & 3) << 4).wrapping_sub(32);
+        }
+        for i in 0..4 {
+            header.scales[32 * i..][..16].copy_from_slice(&even[16 * i..][..16]);
+            header.scales[32 * i + 16..][..16].copy_from_slice(&odd[16 * i..][..16]);
         }
     }
     #[inline(always)]

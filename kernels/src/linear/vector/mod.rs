@@ -41,6 +41,20 @@ pub(crate) struct Acts {
     pub(crate) stride: usize,
 }
 
+impl Acts {
+    /// The activations of the `t`th token after the first.
+    #[inline(always)]
+    pub(crate) fn token(&self, t: usize) -> Acts {
+        let offset = t * self.stride;
+        Acts {
+            q: self.q.wrapping_byte_add(offset),
+            d: self.d.wrapping_byte_add(offset),
+            sums: self.sums.wrapping_byte_add(offset),
+            stride: self.stride,
+        }
+    }
+}
+
 /// One chain for each row of a tile.
 pub(crate) type Chains = [f32; TILE_ROWS];
 

@@ -21,6 +21,7 @@ struct Scratch([u8; 16 << 10]);
 struct Walk {
     #[cfg(feature = "planted")]
     block_bytes: usize,
+    #[cfg(feature = "planted")]
     isa: Isa,
     kernel: PanelFn,
     acts: Acts,
@@ -40,10 +41,13 @@ pub(crate) unsafe fn run(
     tokens: usize,
     store: impl Fn(usize, usize, usize, &Chains),
 ) {
+    #[cfg(not(feature = "planted"))]
+    let _ = isa;
     let at = m.format().activation().layout(m.cols());
     let walk = Walk {
         #[cfg(feature = "planted")]
         block_bytes: TILE_ROWS * m.format().block_bytes(),
+        #[cfg(feature = "planted")]
         isa,
         kernel,
         acts: Acts {
@@ -124,16 +128,7 @@ impl Walk {
         chains: &mut [Chains],
     ) {
         for (g, chains) in chains.chunks_mut(GROUP).enumerate() {
-            // SAFETY: the offset is that of a token within the caller's promise.
-            let acts = unsafe {
-                let offset = (t + g * GROUP) * self.acts.stride;
-                Acts {
-                    q: self.acts.q.byte_add(offset),
-                    d: self.acts.d.byte_add(offset),
-                    sums: self.acts.sums.byte_add(offset),
-                    stride: self.acts.stride,
-                }
-            };
+            let acts = self.acts.token(t + g * GROUP);
             #[cfg(feature = "planted")]
             // SAFETY: the same blocks and tokens, wrongly.
             if unsafe { self.planted(panel, &range, _of, &acts, chains) } {

@@ -17,12 +17,16 @@ pub(crate) struct Avx2;
 panel_functions!(Avx2, "avx2,fma,f16c,bmi1,bmi2");
 
 /// How many results of `vpmaddubsw` can be added in i16: each is at most `2 * (2^BITS - 1) * 127`
-/// (for 8 bits the magnitude is at most 128: 32512).
-const fn summands(bits: u32) -> usize {
-    match bits {
+/// (for 8 bits the magnitude is at most 128: 32512). A power of two, or `len`, if that is less.
+const fn summands(bits: u32, len: usize) -> usize {
+    let n = match bits {
         8 => 1,
-        _ => 32767 / (2 * ((1 << bits) - 1) * 127),
-    }
+        6 => 2,
+        5 => 4,
+        _ => 8,
+    };
+    assert!(bits == 8 || n * 2 * ((1 << bits) - 1) * 127 <= i16::MAX as usize);
+    if n < len { n } else { len }
 }
 
 impl Avx2 {
@@ -37,21 +41,25 @@ impl Avx2 {
         a: &[*const u8; C],
         scale: __m256i,
     ) {
-        for t in 0..C {
-            let mut i = 0;
-            while i < LEN {
-                // SAFETY: the caller keeps the trait's contract.
-                unsafe {
-                    let mut sum = Self::products::<BITS>(q[i], a[t].add(4 * i));
-                    let end = LEN.min(i + summands(BITS));
-                    i += 1;
-                    while i < end {
-                        sum = _mm256_add_epi16(sum, Self::products::<BITS>(q[i], a[t].add(4 * i)));
-                        i += 1;
+        let n = const { summands(BITS, LEN) };
+        // Written out: left to itself, the compiler keeps the longest of these loops, and q in memory.
+        macro_rules! chunks {
+            ($t:ident, $($i:literal)*) => {
+                $(if $i < LEN / n {
+                    // SAFETY: the caller keeps the trait's contract; LEN is a multiple of n.
+                    unsafe {
+                        let mut sum = Self::products::<BITS>(q[n * $i], a[$t].add(4 * n * $i));
+                        for j in n * $i + 1..n * ($i + 1) {
+                            let more = Self::products::<BITS>(q[j], a[$t].add(4 * j));
+                            sum = _mm256_add_epi16(sum, more);
+                        }
+                        acc[$t] = _mm256_add_epi32(acc[$t], _mm256_madd_epi16(sum, scale));
                     }
-                    acc[t] = _mm256_add_epi32(acc[t], _mm256_madd_epi16(sum, scale));
-                }
-            }
+                })*
+            };
+        }
+        for t in 0..C {
+            chunks!(t, 0 1 2 3 4 5 6 7);
         }
     }
 

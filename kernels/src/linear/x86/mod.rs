@@ -42,8 +42,9 @@ macro_rules! panel_functions {
             tokens: usize,
             chains: *mut Chains,
         ) {
+            const PARTS: usize = <$isa as Simd>::PARTS;
             // SAFETY: the caller's; the features are those of the instruction set.
-            unsafe { block32::run::<$isa, B>(panel, first, blocks, acts, tokens, chains) }
+            unsafe { block32::run::<$isa, B, PARTS>(panel, first, blocks, acts, tokens, chains) }
         }
 
         /// # Safety
