@@ -24,13 +24,17 @@ pub fn tokenizer(weights: &Weights) -> Result<Option<Tokenizer>, TokenizerError>
             let generation: Option<serde_json::Value> = files
                 .file("generation_config.json")
                 .and_then(|b| serde_json::from_slice(b.as_ref()).ok());
-            let ends = generation.as_ref().and_then(|config| config.get("eos_token_id"));
+            let ends = generation
+                .as_ref()
+                .and_then(|config| config.get("eos_token_id"));
             let ids = match ends {
                 Some(serde_json::Value::Array(ids)) => ids.iter().collect(),
                 Some(id) => vec![id],
                 None => Vec::new(),
             };
-            let ids = ids.into_iter().filter_map(|id| u32::try_from(id.as_u64()?).ok());
+            let ids = ids
+                .into_iter()
+                .filter_map(|id| u32::try_from(id.as_u64()?).ok());
             Ok(Some(tokenizer.with_eog(ids)))
         }
     }

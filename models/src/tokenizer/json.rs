@@ -36,7 +36,10 @@ fn malformed(file: &'static str) -> impl Fn(serde_json::Error) -> TokenizerError
     // serde quotes what it found; escaped and cut, it cannot steer a terminal or flood it.
     move |error| {
         let why: String = error.to_string().chars().take(200).collect();
-        TokenizerError::Json { file, why: why.escape_debug().to_string() }
+        TokenizerError::Json {
+            file,
+            why: why.escape_debug().to_string(),
+        }
     }
 }
 
