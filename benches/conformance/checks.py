@@ -19,8 +19,11 @@ HERE = Path(__file__).resolve().parent
 DATA = HERE / "data"
 TINY_LIMIT = 1e-9
 LOGITS_LIMIT = 1.1  # of llama.cpp's error
+# The rows' mean error is noise along one direction of the last hidden state, and one token can be a
+# fifth of its square: over 220 tokens it says little. (README.md has what was measured.)
+WHOLE_LIMIT = 1.5
 PERPLEXITY_LIMIT = 0.005
-GAP_LIMIT = 0.1  # between llama.cpp's two largest logits, where another choice is no error
+GAP_LIMIT = 3  # in RMS errors of llama.cpp's logits: below it, its two best tokens are a tie
 
 
 @dataclass
@@ -39,6 +42,18 @@ class Figure:
     ok: bool
 
 
+class HobError(Exception):
+    """What hob said when it failed."""
+
+
+def guarded(title, figures):
+    """A case that fails is a miss, and the next one is tried."""
+    try:
+        yield from figures
+    except HobError as e:
+        yield Figure(title, "error", str(e), False)
+
+
 def run(check, paths, oracles):
     """Runs a check, prints its table, returns how many figures missed their limit."""
     start, missed, count = time.monotonic(), 0, 0
@@ -54,20 +69,32 @@ def run(check, paths, oracles):
     return missed + (count == 0)
 
 
-def nmse(reference, got):
-    """Squared error over squared reference, both [tokens, vocab]."""
-    error = power = 0.0
+@dataclass
+class Errors:
+    nmse: float  # squared error over squared reference
+    centred: float  # the same after each row's mean error is taken off, which no probability sees
+    rms: float  # root of the mean squared error, also without the rows' means
+
+
+def errors(reference, got):
+    """Both [tokens, vocab]."""
+    whole = centred = power = 0.0
     for a, b in zip(reference, got, strict=True):
-        a, b = a.astype(np.float64), b.astype(np.float64)
-        error += ((b - a) ** 2).sum()
+        a, error = a.astype(np.float64), b.astype(np.float64) - a
         power += (a**2).sum()
-    return error / power
+        whole += (error**2).sum()
+        centred += ((error - error.mean()) ** 2).sum()
+    return Errors(whole / power, centred / power, (centred / got.size) ** 0.5)
+
+
+def nmse(reference, got):
+    return errors(reference, got).nmse
 
 
 def hob(paths, *words):
     done = subprocess.run([paths.hob, *map(str, words)], stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(f"hob {' '.join(map(str, words))[:200]}: {done.stderr.strip()}")
+        raise HobError(f"hob {words[0]}: {done.stderr.strip()}")
     return done.stdout
 
 
@@ -103,14 +130,18 @@ def tiny(paths, oracles):
         if "transformers" in expected:
             old = oracle("transformers")(tiny_models.config(spec, old=True), weights.__getitem__, tokens)
             yield bits(f"{name}: transformers, both configs", old, expected["transformers"])
-        got = {}
         for form in "model.gguf", "hf5", "hf4":
-            got[form] = hob_logits(paths, folder / name / form, tokens, "--kv", "f32")
-            for o, reference in expected.items():
-                yield figure(f"{name}: {form} to {o}", nmse(reference, got[form]), TINY_LIMIT)
-        for options in ["--chunk", "1"], ["--threads", "1"], ["--isa", "scalar"], ["--weights", "mapped"]:
-            other = hob_logits(paths, folder / name / "model.gguf", tokens, "--kv", "f32", *options)
-            yield bits(f"{name}: {' '.join(options)}", got["model.gguf"], other)
+            title = f"{name}: {form}"
+            yield from guarded(title, tiny_form(paths, title, folder / name / form, tokens, expected))
+
+
+def tiny_form(paths, title, model, tokens, expected):
+    got = hob_logits(paths, model, tokens, "--kv", "f32")
+    for o, reference in expected.items():
+        yield figure(f"{title} to {o}", nmse(reference, got), TINY_LIMIT)
+    for options in ["--chunk", "1"], ["--threads", "1"], ["--isa", "scalar"], ["--weights", "mapped"]:
+        other = hob_logits(paths, model, tokens, "--kv", "f32", *options)
+        yield bits(f"{title}, {' '.join(options)}", got, other)
 
 
 def figure(name, value, limit):
@@ -135,40 +166,54 @@ def expected_logits(paths, name, which, tokens):
 
 
 def logits(paths, oracles):
-    for name, model in paths.models.items():
-        known = data(name)
-        tokens = known["tokens"]
-        got = hob_logits(paths, model, tokens)
-        for which in oracles:
-            value = nmse(expected_logits(paths, name, which, tokens), got)
-            yield figure(f"{name}: NMSE to {which}", value, LOGITS_LIMIT * known["nmse"])
-        yield bits(f"{name}: --chunk 1", got, hob_logits(paths, model, tokens, "--chunk", 1))
+    for name in paths.models:
+        yield from guarded(name, logits_of(paths, name, oracles))
+
+
+def logits_of(paths, name, oracles):
+    known, model = data(name), paths.models[name]
+    tokens = known["tokens"]
+    got = hob_logits(paths, model, tokens)
+    for which in oracles:
+        e = errors(expected_logits(paths, name, which, tokens), got)
+        yield figure(f"{name}: NMSE to {which}, centred", e.centred, LOGITS_LIMIT * known["centred"])
+        yield figure(f"{name}: NMSE to {which}, whole", e.nmse, WHOLE_LIMIT * known["nmse"])
+    yield bits(f"{name}, --chunk 1", got, hob_logits(paths, model, tokens, "--chunk", 1))
 
 
 def greedy(paths):
+    for name, model in paths.models.items():
+        reference = data(name)
+        for known in reference["greedy"]:
+            title = f"{name}: {known['id']}"
+            yield from guarded(title, greedy_answer(paths, title, model, known, reference["rms"]))
+
+
+def greedy_answer(paths, title, model, known, rms):
     """Gives hob llama.cpp's own answer: as long as all choices agree, the inputs are those that hob
     would have given itself, so that the first other choice is the first difference."""
-    for name, model in paths.models.items():
-        for known in data(name)["greedy"]:
-            prompt, answer = known["tokens"], known["answer"]
-            rows = hob_logits(paths, model, prompt + answer[:-1])[len(prompt) - 1:]
-            other = next((i for i, row in enumerate(rows) if int(row.argmax()) != answer[i]), None)
-            title = f"{name}: {known['id']}"
-            if other is None:
-                yield Figure(title, f"{len(answer)} tokens equal", "", True)
-            else:
-                gap = known["gap"][other]
-                yield Figure(title, f"differs at {other}, gap {gap:.3f}", f"gap < {GAP_LIMIT}", gap < GAP_LIMIT)
+    prompt, answer = known["tokens"], known["answer"]
+    rows = hob_logits(paths, model, prompt + answer[:-1])[len(prompt) - 1:]
+    other = next((i for i, row in enumerate(rows) if int(row.argmax()) != answer[i]), None)
+    if other is None:
+        yield Figure(title, f"{len(answer)} tokens equal", "", True)
+    else:
+        gap, limit = known["gap"][other], GAP_LIMIT * rms
+        yield Figure(title, f"differs at {other}, gap {gap:.3f}", f"gap < {limit:.3f}", gap < limit)
 
 
 def perplexity(paths):
     for name, model in paths.models.items():
-        known = data(name)["perplexity"]
-        out = json.loads(hob(paths, "perplexity", model, DATA / "text.txt", "--windows", known["windows"], "--json"))
-        off = out["perplexity"] / known["value"] - 1
-        ok = abs(off) <= PERPLEXITY_LIMIT and out["tokens"] == known["scored"]
-        yield Figure(f"{name}: {out['tokens']} tokens", f"{out['perplexity']:.4f} ({off:+.2%})",
-                     f"{known['value']:.4f} within {PERPLEXITY_LIMIT:.1%} over {known['scored']}", ok)
+        yield from guarded(name, perplexity_of(paths, name, model))
+
+
+def perplexity_of(paths, name, model):
+    known = data(name)["perplexity"]
+    out = json.loads(hob(paths, "perplexity", model, DATA / "text.txt", "--windows", known["windows"], "--json"))
+    off = out["perplexity"] / known["value"] - 1
+    ok = abs(off) <= PERPLEXITY_LIMIT and out["tokens"] == known["scored"]
+    yield Figure(f"{name}: {out['tokens']} tokens", f"{out['perplexity']:.4f} ({off:+.2%})",
+                 f"{known['value']:.4f} within {PERPLEXITY_LIMIT:.1%} over {known['scored']}", ok)
 
 
 def cargo_test(paths, package, test, **env):

@@ -2,11 +2,10 @@
 not at hand.
 
 In:  data/prompts.json (prompts, and the text whose logits are compared), data/text.txt, the models
-Out: per model: its file, llama.cpp's settings; "bos", put before every
-     text, if any; "tokens" of the fixed text and llama.cpp's NMSE
-     against oracle.py over them, with repacked weights (its default) and without; "greedy": per
-     prompt its tokens, the 64 that follow, and the gap between the two largest logits at each;
-     "perplexity" as llama.cpp's own tool defines it: windows of 512, each from an empty cache, its
+Out: per model: its file, llama.cpp's settings; "bos", put before every text, if any; "tokens" of the
+     fixed text, and llama.cpp's errors against oracle.py over them (checks.Errors), with repacked
+     weights, its default, and without; "greedy": per prompt its tokens, the 64 that follow, and the
+     gap between the two largest logits at each; "perplexity" as llama.cpp's own tool defines it: windows of 512, each from an empty cache, its
      first token replaced by that of a beginning, the second half scored
 """
 
@@ -15,11 +14,15 @@ import math
 
 import numpy as np
 
-from checks import DATA, expected_logits, nmse
+from checks import DATA, errors, expected_logits
 from llama_cpp_model import LlamaCpp
 
 ANSWER = 64
 WINDOW = 512
+
+
+def short(x):
+    return float(f"{x:.5g}")
 
 
 def greedy(model, tokens):
@@ -57,17 +60,18 @@ def measure(paths):
         tokens = model.tokenize(given["text"])
         reference = expected_logits(paths, name, "numpy", tokens)
         model.clear()
+        e = errors(reference, model.decode(tokens, 0, 0))
         report = {"model": path.name, "by": model.name, "bos": model.bos, "tokens": tokens,
-                  "nmse": float(f"{nmse(reference, model.decode(tokens, 0, 0)):.5g}"), "greedy": []}
+                  "nmse": short(e.nmse), "centred": short(e.centred), "rms": short(e.rms), "greedy": []}
         for p in given["prompts"]:
             prompt = model.tokenize(p["text"])
             answer, gaps = greedy(model, prompt)
             report["greedy"].append({"id": p["id"], "tokens": prompt, "answer": answer, "gap": gaps})
         report["perplexity"] = perplexity(model, text)
         plain = LlamaCpp(path, repack=False)
-        report["nmse_not_repacked"] = float(f"{nmse(reference, plain.decode(tokens, 0, 0)):.5g}")
+        e = errors(reference, plain.decode(tokens, 0, 0))
+        report["not_repacked"] = {"nmse": short(e.nmse), "centred": short(e.centred), "rms": short(e.rms)}
         lines = ",\n".join(f" {json.dumps(k)}: " + (json.dumps(v) if k != "greedy" else
                            "[\n  " + ",\n  ".join(map(json.dumps, v)) + "]") for k, v in report.items())
         (DATA / f"{name}.json").write_text("{\n" + lines + "\n}\n")
-        print(f"{name}: NMSE {report['nmse']:.4e}, not repacked {report['nmse_not_repacked']:.4e}, "
-              f"perplexity {report['perplexity']['value']}", flush=True)
+        print(f"{name}: {report['nmse']}, {report['centred']}, {report['perplexity']}", flush=True)

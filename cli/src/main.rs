@@ -3,6 +3,8 @@
 //! Exit codes: 0 done; 1 failed; 2 wrong usage; 130 stopped with Ctrl-C; 141 the reader of the
 //! output went away.
 
+#![forbid(unsafe_code)]
+
 mod args;
 mod catalogue;
 mod commands;
@@ -19,7 +21,7 @@ fn main() -> ExitCode {
         Err(e) if terminal::is_broken_pipe(&e) => ExitCode::from(141),
         Err(e) => {
             // Names and paths may come from a hostile file.
-            eprintln!("error: {}", terminal::Plain(&format!("{e:#}")));
+            eprintln!("error: {}", terminal::Plain(&terminal::chain(&e)));
             ExitCode::FAILURE
         }
     }

@@ -52,6 +52,18 @@ impl Answer {
     }
 }
 
+/// An error with its causes, each said once: an outer message may hold its cause's already.
+pub(crate) fn chain(e: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in e.chain().map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(if text.is_empty() { "" } else { ": " });
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
 /// Whether an error's root is a reader that went away.
 pub(crate) fn is_broken_pipe(e: &anyhow::Error) -> bool {
     e.chain()
@@ -82,6 +94,17 @@ pub(crate) fn bytes(n: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let inner = anyhow::anyhow!("the disk is full");
+        assert_eq!(
+            chain(&inner.context("cannot write x")),
+            "cannot write x: the disk is full"
+        );
+        let repeated = anyhow::anyhow!("the disk is full").context("x: the disk is full");
+        assert_eq!(chain(&repeated), "x: the disk is full");
+    }
 
     #[test]
     fn nothing_that_steers_a_terminal_passes() {

@@ -113,13 +113,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         o.threads, o.tokens
     );
     println!(
-        "{:<8} {:<8} {:>12} {:>10} {:>8} {:>12} {:>16} {:>14}",
+        "{:<8} {:<8} {:>12} {:>10} {:>8} {:>12} {:>12} {:>16} {:>14}",
         "format",
         "isa",
         "decode GB/s",
         "read GB/s",
         "share",
         "rows GB/s",
+        "pack GB/s",
         "prefill GMAC/s",
         "4 tokens, x 1"
     );
@@ -178,7 +179,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let first = (thread * pieces + piece) * piece_tiles;
                 first..first + piece_tiles
             };
-            let [read, decode, four, rows] = time(
+            let packed: Vec<_> = (0..o.threads)
+                .map(|_| Mutex::new(vec![0; piece_tiles * tile_bytes]))
+                .collect();
+            let [read, decode, four, rows, packing] = time(
                 &o,
                 pieces,
                 [
@@ -189,19 +193,27 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     &|thread, piece| run(all, of(thread, piece), 1),
                     &|thread, piece| run(all, of(thread, piece), 4),
                     &|thread, piece| run(mapped, of(thread, piece), 1),
+                    &|thread, piece| {
+                        let mut to = packed[thread].lock().unwrap();
+                        for (i, to) in of(thread, piece).zip(to.chunks_exact_mut(tile_bytes)) {
+                            let from = &weights[i * tile_bytes..][..tile_bytes];
+                            pack::pack_tile(f, COLS, from, to).unwrap();
+                        }
+                    },
                 ],
             );
             let prefill = |thread: usize, piece: usize| run(few, few_tile(thread, piece), o.tokens);
             let [prefill] = time(&o, 16, [&prefill]);
             let gb = (o.threads * piece_tiles * tile_bytes) as f64 / 1e9;
             println!(
-                "{:<8} {:<8} {:>12.1} {:>10.1} {:>7.0}% {:>12.1} {:>16.1} {:>14.2}",
+                "{:<8} {:<8} {:>12.1} {:>10.1} {:>7.0}% {:>12.1} {:>12.1} {:>16.1} {:>14.2}",
                 f.name(),
                 isa.name(),
                 gb / decode,
                 gb / read,
                 100.0 * read / decode,
                 gb / rows,
+                gb / packing,
                 (o.threads * 2 * 16 * COLS * o.tokens) as f64 / 1e9 / prefill,
                 four / decode,
             );

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use hob_models::{
-    files::ModelFile,
+    files::{Keep, ModelFile},
     gguf::Gguf,
     tokenizer::{EncodeOptions, Tokenizer, TokenizerSource},
 };
@@ -26,10 +26,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Err("usage: tokenizer_speed model.gguf text.txt".into());
     };
     let text = std::fs::read_to_string(text)?;
-    let file = ModelFile::open(model.as_ref())?;
+    let file = ModelFile::open(model.as_ref(), Keep::Mapped)?;
     for run in 0..3 {
         let (start, processor) = (Instant::now(), processor_time());
-        let gguf = Gguf::parse(&file.bytes())?;
+        let gguf = Gguf::parse(&file.bytes)?;
         let parsed = start.elapsed();
         let source = TokenizerSource::from_gguf(&gguf)?;
         let listed = start.elapsed();

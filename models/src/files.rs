@@ -202,6 +202,20 @@ impl ModelFiles {
         })
     }
 
+    /// A model whose files are all in memory: its parts, and what would lie beside them in `dir`.
+    pub fn from_parts(
+        dir: &Path,
+        parts: Vec<ModelFile>,
+        side: BTreeMap<&'static str, Bytes>,
+    ) -> ModelFiles {
+        ModelFiles {
+            parts,
+            side,
+            path: dir.to_owned(),
+            dir: Some(dir.to_owned()),
+        }
+    }
+
     /// An error if any of the mapped files was changed since it was opened.
     pub fn check_unchanged(&self) -> Result<()> {
         self.parts.iter().try_for_each(ModelFile::check_unchanged)

@@ -1,5 +1,8 @@
 //! What a model is: files, tokenizers, templates, and architectures that turn into a `Plan`.
 
+// Only `mapping` may, and says so there.
+#![deny(unsafe_code)]
+
 pub mod arch;
 pub mod describe;
 pub mod error;

@@ -6,6 +6,8 @@
 //! into an error with a signal handler; an embedder who cannot should load into owned memory
 //! ([`read_owned`]).
 
+#![allow(unsafe_code)]
+
 use std::fmt;
 use std::fs::File;
 use std::io::Read;

@@ -15,14 +15,27 @@ pub fn tokenizer(weights: &Weights) -> Result<Option<Tokenizer>, TokenizerError>
             _ => Tokenizer::from_gguf(gguf).map(Some),
         },
         Source::Safetensors(files) => {
-            let refused = |_| TokenizerError::UnknownModel {
-                name: "tokenizer.json".to_owned(),
-                supported: "gpt2, llama",
+            let Some(json) = files.file("tokenizer.json") else {
+                return Ok(None);
             };
-            files
-                .file("tokenizer.json")
-                .map(refused)
-                .map_or(Ok(None), Err)
+            let config = files.file("tokenizer_config.json");
+            let tokenizer = Tokenizer::from_tokenizer_json(json, config.map(|b| b.as_ref()))?;
+            // Chat models often end turns with other tokens than the one that ends a text.
+            let generation: Option<serde_json::Value> = files
+                .file("generation_config.json")
+                .and_then(|b| serde_json::from_slice(b.as_ref()).ok());
+            let ends = generation
+                .as_ref()
+                .and_then(|config| config.get("eos_token_id"));
+            let ids = match ends {
+                Some(serde_json::Value::Array(ids)) => ids.iter().collect(),
+                Some(id) => vec![id],
+                None => Vec::new(),
+            };
+            let ids = ids
+                .into_iter()
+                .filter_map(|id| u32::try_from(id.as_u64()?).ok());
+            Ok(Some(tokenizer.with_eog(ids)))
         }
     }
 }

@@ -380,7 +380,11 @@ fn a_disk_that_is_too_small_is_noticed_before_anything_is_written() {
         eprintln!("this file system has no files of 4 TB: not tested");
         return;
     }
-    let refused = pack_file(&open(&src), &dir.path().join("m.hob"), HASHED, &());
+    let Ok(file) = ModelFile::open(&src, Keep::Mapped) else {
+        eprintln!("no address space for 4 TB (valgrind?): not tested");
+        return;
+    };
+    let refused = pack_file(&file, &dir.path().join("m.hob"), HASHED, &());
     assert!(
         matches!(refused, Err(Error::NoSpace { need, .. }) if need > bytes),
         "{refused:?}"

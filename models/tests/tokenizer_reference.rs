@@ -1,11 +1,11 @@
 //! Tokenizers against another implementation's answers, in bulk: `HOB_TOKENIZER_CASES` names a JSON
-//! file `[{"gguf": path, "cases": [[text, parse_special, ids], ...]}, ...]`. Not part of hob: such a
-//! file is made with llama.cpp, from the vocabularies that a machine has.
+//! file `[{"gguf" or "json": path, "cases": [[text, parse_special, ids], ...]}, ...]`. Not part of hob:
+//! such a file is made with llama.cpp (for GGUF) or Hugging Face's `tokenizers` (for tokenizer.json).
 
 use std::path::Path;
 
 use hob_models::{
-    files::ModelFile,
+    files::{Keep, ModelFile},
     gguf::Gguf,
     tokenizer::{EncodeOptions, Tokenizer},
 };
@@ -23,9 +23,21 @@ fn another_implementation_agrees() {
     let file: Value = serde_json::from_reader(std::fs::File::open(path).unwrap()).unwrap();
     let mut all_differ = 0;
     for model in file.as_array().unwrap() {
-        let path = Path::new(model["gguf"].as_str().unwrap());
-        let gguf = Gguf::parse(&ModelFile::open(path).unwrap().bytes()).unwrap();
-        let tokenizer = Tokenizer::from_gguf(&gguf).unwrap();
+        let path = Path::new(
+            model
+                .get("gguf")
+                .unwrap_or(&model["json"])
+                .as_str()
+                .unwrap(),
+        );
+        let start = std::time::Instant::now();
+        let tokenizer = if model.get("gguf").is_some() {
+            let gguf = Gguf::parse(&ModelFile::open(path, Keep::Mapped).unwrap().bytes).unwrap();
+            Tokenizer::from_gguf(&gguf).unwrap()
+        } else {
+            Tokenizer::from_tokenizer_json(&std::fs::read(path).unwrap(), None).unwrap()
+        };
+        println!("{}: read in {:.1?}", path.display(), start.elapsed());
         let cases = model["cases"].as_array().unwrap();
         assert!(!cases.is_empty());
         let mut differ = 0;

@@ -5,7 +5,7 @@
 use std::{fs, path::Path, time::Instant};
 
 use hob_models::{
-    files::ModelFile,
+    files::{Keep, ModelFile},
     gguf::Gguf,
     tokenizer::{EncodeOptions, Tokenizer, TokenizerError, TokenizerSource},
 };
@@ -43,8 +43,8 @@ fn published_vectors_are_met() {
     let mut checked = Vec::new();
     for name in names {
         let path = Path::new(&directory).join(format!("ggml-vocab-{name}.gguf"));
-        let file = ModelFile::open(&path).unwrap();
-        let gguf = Gguf::parse(&file.bytes()).unwrap();
+        let file = ModelFile::open(&path, Keep::Mapped).unwrap();
+        let gguf = Gguf::parse(&file.bytes).unwrap();
         let start = Instant::now();
         let source = TokenizerSource::from_gguf(&gguf).unwrap();
         let read = start.elapsed();

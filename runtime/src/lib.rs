@@ -26,6 +26,8 @@
 //! host, whatever the file. The same prompt gives the same bits on any number of threads and any
 //! instruction set. `runtime/examples/` shows each of these.
 
+#![forbid(unsafe_code)]
+
 mod engine;
 mod error;
 mod generate;

@@ -98,11 +98,23 @@ fn pull(store: &Store, entry: &Entry, force: bool, view: &mut View) -> anyhow::R
         reserve: entry.size + PACKING_SPACE,
     };
     let original = fetch(&request, &staging, view)?;
-    let source = view.source().unwrap_or("an earlier download").to_owned();
+    let source = remember_source(&staging, view.source())?;
     let packed = pack(entry, &original, &staging, view)?;
     Ok(Pulled::Now(
         store.install(&lock, entry, &packed, PACKED, &source)?,
     ))
+}
+
+/// Where the file came from. A pull that was killed after its download left a note for this one.
+fn remember_source(staging: &Path, source: Option<&str>) -> anyhow::Result<String> {
+    let note = staging.join("source");
+    if let Some(source) = source {
+        std::fs::write(&note, source)
+            .with_context(|| format!("cannot write {}", note.display()))?;
+        return Ok(source.to_owned());
+    }
+    let noted = std::fs::read_to_string(&note).ok();
+    Ok(noted.unwrap_or_else(|| "an earlier download".to_owned()))
 }
 
 /// Packs the verified file; its hash is computed once more on the way, and recorded.

@@ -31,6 +31,8 @@ pub(crate) struct SynthArgs {
 
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum ShapeName {
+    #[value(name = "smollm2-135m")]
+    Smollm2_135m,
     #[value(name = "llama-3.2-1b")]
     Llama32_1b,
     #[value(name = "qwen3-0.6b")]
@@ -65,6 +67,7 @@ impl ShapeName {
     #[rustfmt::skip]
     fn shape(self) -> Shape {
         match self {
+            ShapeName::Smollm2_135m => Shape { name: "smollm2-135m", arch: "llama", layers: 30, hidden: 576, ffn: 1536, heads: 9, kv_heads: 3, head_dim: 64, vocab: 49_152, context: 8192, rope_theta: 100_000.0, eps: 1e-5, tied: true, window: None },
             ShapeName::Llama32_1b => Shape { name: "llama-3.2-1b", arch: "llama", layers: 16, hidden: 2048, ffn: 8192, heads: 32, kv_heads: 8, head_dim: 64, vocab: 128_256, context: 131_072, rope_theta: 500_000.0, eps: 1e-5, tied: true, window: None },
             ShapeName::Llama31_8b => Shape { name: "llama-3.1-8b", arch: "llama", layers: 32, hidden: 4096, ffn: 14_336, heads: 32, kv_heads: 8, head_dim: 128, vocab: 128_256, context: 131_072, rope_theta: 500_000.0, eps: 1e-5, tied: false, window: None },
             ShapeName::Qwen3_06b => Shape { name: "qwen3-0.6b", arch: "qwen3", layers: 28, hidden: 1024, ffn: 3072, heads: 16, kv_heads: 8, head_dim: 128, vocab: 151_936, context: 40_960, rope_theta: 1_000_000.0, eps: 1e-6, tied: true, window: None },

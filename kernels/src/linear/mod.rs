@@ -5,8 +5,8 @@
 //! bit-equal to the definition, [`crate::format::dot`], whatever the instruction set, the order of
 //! the weights, the split of the work into ranges of tiles, or the tokens that went together.
 //!
-//! - [`driver`]: tiles, token groups, epilogues; knows no format;
-//! - [`scalar`]: the definition, row by row;
+//! - `driver`: tiles, token groups, epilogues; knows no format;
+//! - `scalar`: the definition, row by row;
 //! - `vector/`: the kernels, once, over vector operations; `x86/`: those operations.
 
 mod driver;

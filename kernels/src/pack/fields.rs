@@ -22,30 +22,11 @@ pub(super) enum Unit {
     Word,
 }
 
-/// One field of a block: where it lies in the row, where in the tile, and its unit.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Field {
-    /// First byte in the row-major row.
-    pub(super) offset: usize,
-    /// First byte in the tile.
-    pub(super) offset_in_tile: usize,
-    /// How it is interleaved.
-    pub(super) unit: Unit,
-    /// How many bytes of the row it covers.
-    len: usize,
-}
-
-impl Field {
-    /// How many bytes of one row the field covers; a tile holds 16 times as many.
-    pub(super) fn bytes(&self) -> usize {
-        self.len
-    }
-}
-
 /// (first byte in the block, unit, bytes), in tile order. Together they cover the block.
-type Fields = &'static [(usize, Unit, usize)];
+pub(super) type Fields = &'static [(usize, Unit, usize)];
 
-const fn of(f: Format) -> Fields {
+/// The fields of a format.
+pub(super) const fn of(f: Format) -> Fields {
     use Unit::{Byte, Half, Nibble, Word};
     match f {
         Format::F32 => &[(0, Word, 4)],
@@ -104,35 +85,6 @@ const fn of(f: Format) -> Fields {
         Format::Iq4Xs => &[(0, Half, 2), (2, Byte, 2), (4, Byte, 4), (8, Word, 128)],
         // e, qs
         Format::Mxfp4 => &[(0, Byte, 1), (1, Word, 16)],
-    }
-}
-
-/// Calls `visit` with every field of `blocks` consecutive blocks of a row.
-///
-/// A format of single elements is one long field: `[element][row 16]`.
-#[inline]
-pub(super) fn each(f: Format, blocks: usize, mut visit: impl FnMut(Field)) {
-    if let [(offset, unit, len)] = *of(f) {
-        visit(Field {
-            offset,
-            offset_in_tile: 0,
-            unit,
-            len: len * blocks,
-        });
-        return;
-    }
-    let bytes = f.block_bytes();
-    for block in 0..blocks {
-        let mut offset_in_tile = block * bytes * super::TILE_ROWS;
-        for &(offset, unit, len) in of(f) {
-            visit(Field {
-                offset: block * bytes + offset,
-                offset_in_tile,
-                unit,
-                len,
-            });
-            offset_in_tile += len * super::TILE_ROWS;
-        }
     }
 }
 

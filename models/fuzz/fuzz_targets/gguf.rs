@@ -8,6 +8,7 @@ use hob_models::weights::Weights;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
+    hob_models_fuzz::one_thread();
     let bytes = Bytes::from(data.to_vec());
     match Gguf::parse(&bytes) {
         Ok(g) => hob_models_fuzz::check_gguf(&g, data.len()),

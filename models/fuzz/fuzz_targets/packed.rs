@@ -11,6 +11,7 @@ use hob_models::weights::Weights;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
+    hob_models_fuzz::one_thread();
     open(data.to_vec());
     let Some(kind) = Kind::of(data).filter(|k| *k != Kind::Packed) else {
         return;

@@ -10,6 +10,7 @@ use hob_models::weights::Weights;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
+    hob_models_fuzz::one_thread();
     let Some((&len, rest)) = data.split_first_chunk::<2>() else {
         return;
     };

@@ -41,3 +41,14 @@ pub fn check_weights(w: Weights) {
         .expect("the parser accepted these shapes");
     assert_eq!(before, sizes(&packed));
 }
+
+/// Makes the calling thread rayon's only worker.
+pub fn one_thread() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(1)
+            .use_current_thread();
+        pool.build_global().expect("nothing used rayon before");
+    });
+}

@@ -298,14 +298,17 @@ impl HParams {
                 "heads times head width at most 16777216",
             );
         }
-        if self.n_heads % self.n_kv_heads != 0 {
+        if !self.n_heads.is_multiple_of(self.n_kv_heads) {
             return invalid(
                 "attention.head_count_kv",
                 self.n_kv_heads.to_string(),
                 "a divisor of the head count",
             );
         }
-        if self.rope.dims == 0 || self.rope.dims % 2 != 0 || self.rope.dims > self.head_dim_k {
+        if self.rope.dims == 0
+            || !self.rope.dims.is_multiple_of(2)
+            || self.rope.dims > self.head_dim_k
+        {
             return invalid(
                 "rope.dimension_count",
                 self.rope.dims.to_string(),
@@ -426,8 +429,10 @@ impl Gguf<'_> {
             Some("linear") => linear(factor.unwrap_or(1.0), &key),
             Some("yarn") => yarn(
                 factor.unwrap_or(1.0),
-                self.float("rope.scaling.original_context_length")?
-                    .map_or_else(|| self.need("context_length").map(f64::from), Ok)?,
+                match self.int("rope.scaling.original_context_length")? {
+                    Some(n) => f64::from(n),
+                    None => f64::from(self.need("context_length")?),
+                },
                 self.float("rope.scaling.yarn_beta_fast")?,
                 self.float("rope.scaling.yarn_beta_slow")?,
                 None,

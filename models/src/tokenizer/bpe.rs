@@ -1,9 +1,11 @@
-//! Byte-level BPE: the merge rules of a vocabulary, in flat arrays sorted for lookup by pair of ids
-//! (12 bytes a rule; no hash table, no strings). Rules come in as pairs of byte strings in the order
-//! of their rank; a word goes in as bytes and comes out as token ids.
+//! Byte-pair encoding by a list of merges, in flat arrays sorted for lookup by pair of ids (12 bytes
+//! a rule; no hash table, no strings). Merges come in as pairs of byte strings in the order of their
+//! rank; a word goes in and comes out as token ids. Words merge from bytes (GPT-2 and its heirs) or
+//! from characters (SentencePiece vocabularies that Hugging Face turned into merges).
 
 use super::{
     TokenizerError,
+    chars::Chars,
     merge::{Joined, Merger, NO_TOKEN, Pairs, Symbol},
     vocab::Vocab,
 };
@@ -14,11 +16,33 @@ pub(super) struct Bpe {
     starts: Vec<u32>,
     /// Sorted by right token within one left token, each pair once.
     rules: Vec<Rule>,
-    /// The token of each byte, or [`NO_TOKEN`].
-    byte_tokens: [u32; 256],
-    unk: Option<u32>,
+    start: Start,
     /// Whether a word that is a token is that token, even if the merges would not form it.
     whole_words: bool,
+}
+
+/// What a word's symbols are before any merge.
+pub(super) enum Start {
+    /// Its bytes.
+    Bytes {
+        /// The token of each byte, or [`NO_TOKEN`].
+        tokens: [u32; 256],
+        /// What stands for a byte without a token.
+        unk: Option<u32>,
+    },
+    /// Its characters.
+    Chars(Chars),
+}
+
+impl Start {
+    /// Bytes, by the tokens that `vocab` has for them.
+    pub(super) fn bytes(vocab: &Vocab, unk: Option<u32>) -> Self {
+        let mut tokens = [NO_TOKEN; 256];
+        for (byte, token) in (0u8..=255).zip(&mut tokens) {
+            *token = vocab.plain_id(&[byte]).unwrap_or(NO_TOKEN);
+        }
+        Self::Bytes { tokens, unk }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -123,7 +147,7 @@ impl Bpe {
         vocab: &Vocab,
         merges: &[M],
         split: impl Fn(&M, &mut Vec<u8>) -> Option<usize> + Sync,
-        unk: Option<u32>,
+        start: Start,
         whole_words: bool,
     ) -> Result<Self, TokenizerError> {
         let by_rank = resolve(vocab, merges, split)?;
@@ -164,15 +188,10 @@ impl Bpe {
                 same_left.sort_unstable_by_key(|rule| (rule.right, rule.rank));
             }
         }
-        let mut byte_tokens = [NO_TOKEN; 256];
-        for (byte, token) in (0u8..=255).zip(&mut byte_tokens) {
-            *token = vocab.plain_id(&[byte]).unwrap_or(NO_TOKEN);
-        }
         Ok(Self {
             starts,
             rules,
-            byte_tokens,
-            unk,
+            start,
             whole_words,
         })
     }
@@ -181,29 +200,28 @@ impl Bpe {
     pub(super) fn encode_word(
         &self,
         vocab: &Vocab,
-        word: &[u8],
+        word: &str,
         offset: usize,
         merger: &mut Merger,
         out: &mut Vec<u32>,
     ) -> Result<(), TokenizerError> {
         if self.whole_words
-            && let Some(id) = vocab.plain_id(word)
+            && let Some(id) = vocab.plain_id(word.as_bytes())
         {
             out.push(id);
             return Ok(());
         }
+        let (tokens, unk) = match &self.start {
+            Start::Bytes { tokens, unk } => (tokens, unk),
+            Start::Chars(chars) => return chars.encode(vocab, word, self, merger, out),
+        };
         merger.clear();
-        for &byte in word {
-            let token = self
-                .byte_tokens
-                .get(byte as usize)
-                .copied()
-                .unwrap_or(NO_TOKEN);
-            merger.push(token, 1);
+        for &byte in word.as_bytes() {
+            merger.push(tokens.get(byte as usize).copied().unwrap_or(NO_TOKEN), 1);
         }
-        for symbol in merger.merge(word, self) {
+        for symbol in merger.merge(word.as_bytes(), self) {
             let id = if symbol.id == NO_TOKEN {
-                self.unk
+                *unk
             } else {
                 Some(symbol.id)
             };

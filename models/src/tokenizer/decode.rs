@@ -25,7 +25,7 @@ pub struct DecodeStream<'t> {
 
 impl<'t> DecodeStream<'t> {
     pub(super) fn new(tokenizer: &'t Tokenizer, options: DecodeOptions) -> Self {
-        let skip_space = options.text_start && tokenizer.add_space_prefix();
+        let skip_space = options.text_start && tokenizer.adds_space();
         Self {
             tokenizer,
             options,

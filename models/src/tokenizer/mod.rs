@@ -4,9 +4,12 @@
 //! [`Span`]. This module knows no model, no template and no file format.
 
 mod bpe;
+mod build;
 mod byte_level;
+mod chars;
 mod decode;
 mod error;
+mod json;
 mod merge;
 mod source;
 mod special;
@@ -25,7 +28,7 @@ pub use vocab::TokenKind;
 
 use crate::gguf::Gguf;
 use bpe::Bpe;
-use merge::{Merger, NO_TOKEN};
+use merge::Merger;
 use special::{Segment, Specials};
 use split::Splitter;
 use spm::Spm;
@@ -71,13 +74,32 @@ pub struct Tokenizer {
     unk: Option<u32>,
     add_bos: bool,
     add_eos: bool,
-    add_space_prefix: bool,
+    prefix: Prefix,
 }
 
 /// How plain text becomes tokens.
 enum Model {
-    Bpe { splitter: Splitter, bpe: Bpe },
+    Bpe {
+        /// Whether the text is brought into Unicode normal form C first.
+        nfc: bool,
+        /// Whether the vocabulary writes `▁` for a space.
+        spm_spaces: bool,
+        splitter: Splitter,
+        bpe: Bpe,
+    },
     Spm(Spm),
+}
+
+/// Before which text a space is added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Prefix {
+    Never,
+    /// Text that starts or follows a special token.
+    Always,
+    /// The same, if it does not begin with a space.
+    UnlessSpace,
+    /// Only what starts the whole text, if it does not begin with a space.
+    FirstUnlessSpace,
 }
 
 /// What SentencePiece writes for a space.
@@ -91,80 +113,29 @@ impl Tokenizer {
     /// # Errors
     /// If the model or its pre-tokenizer is not one that hob has, or the parts do not fit together.
     pub fn new(source: &TokenizerSource<'_>) -> Result<Self, TokenizerError> {
-        let is_spm = match source.model {
-            "gpt2" => false,
-            "llama" => true,
-            name => {
-                return Err(TokenizerError::UnknownModel {
-                    name: name.to_owned(),
-                    supported: "gpt2, llama",
-                });
-            }
-        };
-        let vocab = read_vocab(source, is_spm)?;
-        let special = |name, id: Option<u32>| match id {
-            // Converters write -1 for "none".
-            None | Some(u32::MAX) => Ok(None),
-            Some(id) if (id as usize) < vocab.len() => Ok(Some(id)),
-            Some(id) => Err(TokenizerError::SpecialOutOfRange {
-                name,
-                id,
-                vocab_size: vocab.len(),
-            }),
-        };
-        let bos = special("bos_token_id", source.bos_id)?;
-        let eos = special("eos_token_id", source.eos_id)?;
-        let eot = special("eot_token_id", source.eot_id)?;
-        let eom = special("eom_token_id", source.eom_id)?;
-        let unk = special("unknown_token_id", source.unk_id)?;
-        let pad = special("padding_token_id", source.pad_id)?;
+        build::from_source(source)
+    }
 
-        let mut add_bos_default = is_spm;
-        let model = if is_spm {
-            Model::Spm(Spm::new(
-                &vocab,
-                &source.scores,
-                spm_byte_tokens(source, &vocab),
-                unk,
-            )?)
-        } else {
-            let splitter = Splitter::new(source.pre.ok_or(TokenizerError::MissingPre)?)?;
-            add_bos_default = splitter.add_bos;
-            let bpe = Bpe::new(
-                &vocab,
-                &source.merges,
-                split_merge,
-                unk,
-                splitter.whole_words,
-            )?;
-            Model::Bpe { splitter, bpe }
-        };
-        let flag = |flag, given: Option<bool>, default, name, id: Option<u32>| match given {
-            Some(true) if id.is_none() => Err(TokenizerError::SpecialMissing { flag, name }),
-            Some(given) => Ok(given),
-            None => Ok(default && id.is_some()),
-        };
-        let add_bos = flag(
-            "add_bos_token",
-            source.add_bos,
-            add_bos_default,
-            "bos_token_id",
-            bos,
-        )?;
-        let add_eos = flag("add_eos_token", source.add_eos, false, "eos_token_id", eos)?;
-        Ok(Self {
-            specials: Specials::new(&vocab)?,
-            ends: special::end_tokens(&vocab, [eos, eot, eom].into_iter().flatten()),
-            vocab,
-            model,
-            bos,
-            eos,
-            pad,
-            unk,
-            add_bos,
-            add_eos,
-            add_space_prefix: is_spm && source.add_space_prefix.unwrap_or(true),
-        })
+    /// Builds a tokenizer from the files of a Hugging Face model: `tokenizer.json`, and
+    /// `tokenizer_config.json`, which names the tokens that begin and end a text.
+    ///
+    /// # Errors
+    /// If a file is malformed, or asks for a part that hob does not have (named in the error).
+    pub fn from_tokenizer_json(
+        json: &[u8],
+        tokenizer_config: Option<&[u8]>,
+    ) -> Result<Self, TokenizerError> {
+        json::from_json(json, tokenizer_config)
+    }
+
+    /// Adds tokens that end a generation, such as `eos_token_id` of a `generation_config.json`. Ids
+    /// that are not in the vocabulary are left out.
+    #[must_use]
+    pub fn with_eog(mut self, ids: impl IntoIterator<Item = u32>) -> Self {
+        let vocab_size = self.vocab_size();
+        self.ends
+            .extend(ids.into_iter().filter(|&id| (id as usize) < vocab_size));
+        self
     }
 
     /// Builds the tokenizer of a GGUF file.
@@ -233,54 +204,61 @@ impl Tokenizer {
             });
         }
         let mut merger = Merger::default();
-        let mut after_special = true;
         for segment in self.specials.segments(text, trusted) {
             match segment {
-                Segment::Token(id) => {
-                    ids.push(id);
-                    after_special = true;
-                }
+                Segment::Token(id) => ids.push(id),
                 Segment::Text(range) => {
+                    let is_first = range.start == 0;
                     let plain = text.get(range).unwrap_or_default();
-                    self.encode_plain(plain, after_special, &mut merger, ids)?;
-                    after_special = false;
+                    self.encode_plain(plain, is_first, &mut merger, ids)?;
                 }
             }
         }
         Ok(())
     }
 
+    /// Appends the tokens of a piece of text between special tokens.
     fn encode_plain(
         &self,
         text: &str,
-        after_special: bool,
+        is_first: bool,
         merger: &mut Merger,
         ids: &mut Vec<u32>,
     ) -> Result<(), TokenizerError> {
+        let (nfc, spm_spaces) = match self.model {
+            Model::Bpe {
+                nfc, spm_spaces, ..
+            } => (nfc, spm_spaces),
+            Model::Spm(_) => (false, true),
+        };
+        let mut text = if nfc {
+            to_nfc(text)
+        } else {
+            Cow::Borrowed(text)
+        };
+        if spm_spaces && text.contains(SPM_SPACE) {
+            text = Cow::Owned(text.replace(SPM_SPACE, " "));
+        }
+        let wants_prefix = match self.prefix {
+            Prefix::Never => false,
+            Prefix::Always => true,
+            Prefix::UnlessSpace => !text.starts_with(' '),
+            Prefix::FirstUnlessSpace => is_first && !text.starts_with(' '),
+        };
+        if wants_prefix {
+            text.to_mut().insert(0, ' ');
+        }
         match &self.model {
-            Model::Bpe { splitter, bpe } => {
-                let text = if splitter.nfc {
-                    to_nfc(text)
-                } else {
-                    Cow::Borrowed(text)
-                };
+            Model::Spm(spm) => spm.encode(&self.vocab, &text, merger, ids),
+            Model::Bpe { splitter, bpe, .. } => {
                 let mut words = Vec::new();
                 splitter.split(&text, &mut words);
-                for word in words {
-                    let bytes = text.as_bytes().get(word.clone()).unwrap_or_default();
-                    bpe.encode_word(&self.vocab, bytes, word.start, merger, ids)?;
+                for range in words {
+                    let start = range.start;
+                    let word = text.get(range).unwrap_or_default();
+                    bpe.encode_word(&self.vocab, word, start, merger, ids)?;
                 }
                 Ok(())
-            }
-            Model::Spm(spm) => {
-                let mut text = Cow::Borrowed(text);
-                if text.contains(SPM_SPACE) {
-                    text = Cow::Owned(text.replace(SPM_SPACE, " "));
-                }
-                if self.add_space_prefix && after_special {
-                    text.to_mut().insert(0, ' ');
-                }
-                spm.encode(&self.vocab, &text, merger, ids)
             }
         }
     }
@@ -380,9 +358,9 @@ impl Tokenizer {
         self.add_eos
     }
 
-    /// Whether a space is added before text that starts or follows a special token.
-    pub(crate) fn add_space_prefix(&self) -> bool {
-        self.add_space_prefix
+    /// Whether a space that is not the text's is added where a text starts.
+    fn adds_space(&self) -> bool {
+        self.prefix != Prefix::Never
     }
 }
 
@@ -395,105 +373,6 @@ impl std::fmt::Debug for Tokenizer {
         };
         write!(f, "Tokenizer {{ {model}, {} tokens }}", self.vocab.len())
     }
-}
-
-/// Appends the bytes of both halves of a merge, and returns the length of the first. It may begin
-/// with the space that separates them elsewhere, but not be empty.
-fn split_merge(merge: &&str, out: &mut Vec<u8>) -> Option<usize> {
-    let first = merge.chars().next()?.len_utf8();
-    let space = first + memchr::memchr(b' ', merge.as_bytes().get(first..)?)?;
-    byte_level::append_bytes(merge.get(..space)?, out);
-    let middle = out.len();
-    byte_level::append_bytes(merge.get(space + 1..)?, out);
-    Some(middle)
-}
-
-/// Reads tokens and their kinds.
-fn read_vocab(source: &TokenizerSource<'_>, is_spm: bool) -> Result<Vocab, TokenizerError> {
-    let n_tokens = source.tokens.len();
-    if n_tokens == 0 {
-        return Err(TokenizerError::EmptyVocabulary);
-    }
-    if n_tokens >= NO_TOKEN as usize {
-        let limit = NO_TOKEN as usize - 1;
-        return Err(TokenizerError::TooLarge {
-            what: "the vocabulary",
-            found: n_tokens,
-            limit,
-        });
-    }
-    if !source.token_types.is_empty() && source.token_types.len() != n_tokens {
-        return Err(TokenizerError::LengthMismatch {
-            what: "tokenizer.ggml.token_type",
-            found: source.token_types.len(),
-            expected: n_tokens,
-        });
-    }
-    let named = [source.bos_id, source.eos_id, source.eot_id, source.eom_id];
-    let n_bytes = source.tokens.iter().map(|token| token.len()).sum();
-    let mut vocab = Vocab::with_capacity(n_tokens, n_bytes);
-    for (id, &text) in source.tokens.iter().enumerate() {
-        let kind = match source.token_types.get(id) {
-            Some(&value) => TokenKind::from_gguf(id, value)?,
-            None => TokenKind::Normal,
-        };
-        // Some files mark what steers the model as text.
-        let is_named = || named.contains(&Some(id as u32));
-        let steers = match kind {
-            TokenKind::UserDefined => special::looks_like_control(text) || is_named(),
-            TokenKind::Normal if source.token_types.is_empty() => {
-                special::always_ends(text) || is_named()
-            }
-            TokenKind::Normal => special::always_ends(text),
-            _ => false,
-        };
-        let kind = if steers { TokenKind::Control } else { kind };
-        vocab.push(kind, |out| match kind {
-            TokenKind::Byte => match byte_value(text) {
-                Some(byte) => out.push(byte),
-                None => out.extend_from_slice(text.as_bytes()),
-            },
-            TokenKind::Normal | TokenKind::Unused if is_spm => append_spm(text, out),
-            TokenKind::Normal | TokenKind::Unused => byte_level::append_bytes(text, out),
-            _ => out.extend_from_slice(text.as_bytes()),
-        })?;
-    }
-    Ok(vocab)
-}
-
-/// Appends a SentencePiece piece with its `▁` as spaces.
-fn append_spm(text: &str, out: &mut Vec<u8>) {
-    let mut parts = text.split(SPM_SPACE);
-    out.extend_from_slice(parts.next().unwrap_or_default().as_bytes());
-    for part in parts {
-        out.push(b' ');
-        out.extend_from_slice(part.as_bytes());
-    }
-}
-
-/// The byte that a byte token such as `<0x0A>` stands for.
-fn byte_value(text: &str) -> Option<u8> {
-    let hex = text.strip_prefix("<0x")?.strip_suffix('>')?;
-    (hex.len() == 2 && !hex.starts_with('+'))
-        .then(|| u8::from_str_radix(hex, 16).ok())
-        .flatten()
-}
-
-/// For each byte its byte token, or [`NO_TOKEN`].
-fn spm_byte_tokens(source: &TokenizerSource<'_>, vocab: &Vocab) -> [u32; 256] {
-    let mut tokens = [NO_TOKEN; 256];
-    for (id, kind) in vocab.kinds() {
-        if kind == TokenKind::Byte
-            && let Some(byte) = source
-                .tokens
-                .get(id as usize)
-                .and_then(|text| byte_value(text))
-            && let Some(slot) = tokens.get_mut(byte as usize)
-        {
-            *slot = id;
-        }
-    }
-    tokens
 }
 
 /// Unicode normal form C.

@@ -104,12 +104,23 @@ pub(super) enum Segment {
     Token(u32),
 }
 
+/// Special tokens that take the white space before or after them with them.
+pub(super) type Strips = std::collections::BTreeMap<u32, Strip>;
+
+/// Which white space a special token takes with it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Strip {
+    pub(super) before: bool,
+    pub(super) after: bool,
+}
+
 /// Finds special tokens: leftmost first, the longest of those that start at one place.
 pub(super) struct Specials {
     /// All special tokens, for trusted text.
     all: Option<Matcher>,
     /// Those that any text may become: user-defined ones.
     plain: Option<Matcher>,
+    strips: Strips,
 }
 
 struct Matcher {
@@ -126,7 +137,7 @@ struct Found {
 
 impl Specials {
     /// Those of a vocabulary.
-    pub(super) fn new(vocab: &Vocab) -> Result<Self, TokenizerError> {
+    pub(super) fn new(vocab: &Vocab, strips: Strips) -> Result<Self, TokenizerError> {
         use TokenKind::{Control, Unknown, UserDefined};
         let with_kind = |wanted: &[TokenKind]| {
             let ids = vocab
@@ -141,6 +152,7 @@ impl Specials {
         Ok(Self {
             all: with_kind(&[Control, Unknown, UserDefined])?,
             plain: with_kind(&[UserDefined])?,
+            strips,
         })
     }
 
@@ -174,11 +186,20 @@ impl Specials {
                 .flatten()
                 .min_by_key(|found| (found.start, std::cmp::Reverse(found.end)));
             let Some(best) = best else { break };
-            if best.start > at {
-                segments.push(Segment::Text(at..best.start));
+            let strip = self.strips.get(&best.id);
+            let mut before = text.get(at..best.start).unwrap_or_default();
+            if strip.is_some_and(|strip| strip.before) {
+                before = before.trim_end();
+            }
+            if !before.is_empty() {
+                segments.push(Segment::Text(at..at + before.len()));
             }
             segments.push(Segment::Token(best.id));
             at = best.end;
+            if strip.is_some_and(|strip| strip.after) {
+                let after = text.get(at..).unwrap_or_default();
+                at += after.len() - after.trim_start().len();
+            }
         }
         if at < text.len() {
             segments.push(Segment::Text(at..text.len()));

@@ -113,8 +113,16 @@ static PRES: &[Pre] = &[
 /// Cuts text into words.
 pub(super) struct Splitter {
     stages: Vec<Compiled>,
+}
+
+/// What a pre-tokenizer's name says besides how to cut.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules {
+    /// Whether a word that is a token is that token, whatever the merges say.
     pub(super) whole_words: bool,
+    /// Whether `<bos>` is added where the file does not say.
     pub(super) add_bos: bool,
+    /// Whether the text is brought into Unicode normal form C first.
     pub(super) nfc: bool,
 }
 
@@ -125,8 +133,8 @@ struct Compiled {
 }
 
 impl Splitter {
-    /// The pre-tokenizer with this name.
-    pub(super) fn new(name: &str) -> Result<Self, TokenizerError> {
+    /// The pre-tokenizer with this name in `tokenizer.ggml.pre`.
+    pub(super) fn named(name: &str) -> Result<(Self, Rules), TokenizerError> {
         let pre = PRES
             .iter()
             .find(|pre| pre.names.contains(&name))
@@ -137,23 +145,69 @@ impl Splitter {
                     supported: known.join(", "),
                 }
             })?;
-        let stages = pre.stages.iter().map(|stage| {
-            let (regex, spaces) = match stage {
-                WithSpaces(pattern) => (Regex::new_many(&[pattern, r"\s+"]), true),
-                Only(pattern) => (Regex::new(pattern), false),
-            };
-            let regex = regex.map_err(|error| TokenizerError::Pattern {
-                what: "pre-tokenizer",
-                why: error.to_string(),
-            })?;
-            Ok(Compiled { regex, spaces })
-        });
-        Ok(Self {
-            stages: stages.collect::<Result<_, TokenizerError>>()?,
-            whole_words: pre.whole_words,
-            add_bos: pre.add_bos,
-            nfc: pre.nfc,
-        })
+        let mut splitter = Self::whole();
+        for stage in pre.stages {
+            match stage {
+                WithSpaces(pattern) => splitter.add(pattern, true)?,
+                Only(pattern) => splitter.add(pattern, false)?,
+            }
+        }
+        let &Pre {
+            whole_words,
+            add_bos,
+            nfc,
+            ..
+        } = pre;
+        Ok((
+            splitter,
+            Rules {
+                whole_words,
+                add_bos,
+                nfc,
+            },
+        ))
+    }
+
+    /// No cuts yet: all of a text is one word.
+    pub(super) fn whole() -> Self {
+        Self { stages: Vec::new() }
+    }
+
+    /// Cuts as GPT-2 does.
+    pub(super) fn add_gpt2(&mut self) -> Result<(), TokenizerError> {
+        self.add(GPT2, true)
+    }
+
+    /// Cuts each digit off, or each run of digits.
+    pub(super) fn add_digits(&mut self, individual: bool) -> Result<(), TokenizerError> {
+        self.add(if individual { r"\p{N}" } else { r"\p{N}+" }, false)
+    }
+
+    /// Cuts as a pattern of a `tokenizer.json` says; `None` if it needs more than a linear-time
+    /// automaton.
+    pub(super) fn add_pattern(&mut self, pattern: &str) -> Result<Option<()>, TokenizerError> {
+        let spaces = [r"|\s+(?!\S)|\s+", r"|\s+(?!\S)"];
+        let body = spaces.iter().find_map(|end| pattern.strip_suffix(end));
+        let plain = body.unwrap_or(pattern);
+        let beyond = ["(?=", "(?!", "(?<", "(?>", "++", "?+", "*+", "\\G", "\\K"];
+        if beyond.iter().any(|syntax| plain.contains(syntax)) {
+            return Ok(None);
+        }
+        self.add(plain, body.is_some()).map(Some)
+    }
+
+    fn add(&mut self, pattern: &str, spaces: bool) -> Result<(), TokenizerError> {
+        let built = if spaces {
+            Regex::new_many(&[pattern, r"\s+"])
+        } else {
+            Regex::new(pattern)
+        };
+        let regex = built.map_err(|error| TokenizerError::Pattern {
+            what: "pre-tokenizer",
+            why: error.to_string(),
+        })?;
+        self.stages.push(Compiled { regex, spaces });
+        Ok(())
     }
 
     /// Cuts `text` into words; the ranges go into `words`, in order, and cover the text.
@@ -215,7 +269,7 @@ mod tests {
 
     fn words<'t>(pre: &str, text: &'t str) -> Vec<&'t str> {
         let mut ranges = Vec::new();
-        Splitter::new(pre).unwrap().split(text, &mut ranges);
+        Splitter::named(pre).unwrap().0.split(text, &mut ranges);
         ranges.into_iter().map(|range| &text[range]).collect()
     }
 
@@ -260,7 +314,7 @@ mod tests {
 
     #[test]
     fn an_unknown_name_is_refused_by_name() {
-        let error = Splitter::new("nonesuch").err().unwrap();
+        let error = Splitter::named("nonesuch").err().unwrap();
         assert!(error.to_string().contains("\"nonesuch\""), "{error}");
     }
 }

@@ -1,33 +1,25 @@
 //! SentencePiece's BPE, as Llama 2, Mistral and Gemma use it: no list of merges, any two neighbours
 //! whose concatenation is a piece may be joined, the highest score first, leftmost among equals
-//! (`bpe_model.cc` of SentencePiece). Characters without a piece become byte tokens. A text comes in
-//! with plain spaces (the `▁` of the files is a space in hob's vocabulary) and leaves as token ids.
+//! (`bpe_model.cc` of SentencePiece). Scores come in from the file, texts as [`Chars`] takes them, and
+//! token ids go out.
 
 use super::{
     TokenizerError,
-    merge::{Joined, Merger, NO_TOKEN, Pairs, Symbol},
-    vocab::{TokenKind, Vocab},
+    chars::Chars,
+    merge::{Joined, Merger, Pairs, Symbol},
+    vocab::Vocab,
 };
 
 /// What the vocabulary alone does not say.
 pub(super) struct Spm {
     /// For each token its score, turned into a rank: smaller is better.
     ranks: Vec<u32>,
-    /// The token of each byte, or [`NO_TOKEN`].
-    byte_tokens: [u32; 256],
-    unk: Option<u32>,
-    /// Whether some piece has a space after another character, so that words may be joined.
-    joins_words: bool,
+    chars: Chars,
 }
 
 impl Spm {
-    /// `scores` has one entry for each token, `byte_tokens` the token of each byte.
-    pub(super) fn new(
-        vocab: &Vocab,
-        scores: &[f32],
-        byte_tokens: [u32; 256],
-        unk: Option<u32>,
-    ) -> Result<Self, TokenizerError> {
+    /// `scores` has one entry for each token.
+    pub(super) fn new(vocab: &Vocab, scores: &[f32], chars: Chars) -> Result<Self, TokenizerError> {
         if scores.len() != vocab.len() {
             return Err(TokenizerError::LengthMismatch {
                 what: "tokenizer.ggml.scores",
@@ -35,18 +27,9 @@ impl Spm {
                 expected: vocab.len(),
             });
         }
-        let joins_words = vocab.kinds().any(|(id, kind)| {
-            kind == TokenKind::Normal
-                && vocab
-                    .piece(id)
-                    .windows(2)
-                    .any(|two| matches!(two, [a, b' '] if *a != b' '))
-        });
         Ok(Self {
-            ranks: scores.iter().map(|&s| rank(s)).collect(),
-            byte_tokens,
-            unk,
-            joins_words,
+            ranks: scores.iter().map(|&score| rank(score)).collect(),
+            chars,
         })
     }
 
@@ -58,71 +41,8 @@ impl Spm {
         merger: &mut Merger,
         out: &mut Vec<u32>,
     ) -> Result<(), TokenizerError> {
-        if self.joins_words {
-            return self.encode_word(vocab, text, 0, merger, out);
-        }
-        // No piece crosses the border between a character and a space after it: the words are
-        // independent, and short words merge faster than one long text.
-        let mut start = 0;
-        let bytes = text.as_bytes();
-        for end in memchr::memchr_iter(b' ', bytes) {
-            if end > start && bytes.get(end - 1) != Some(&b' ') {
-                let word = text.get(start..end).unwrap_or_default();
-                self.encode_word(vocab, word, start, merger, out)?;
-                start = end;
-            }
-        }
-        self.encode_word(
-            vocab,
-            text.get(start..).unwrap_or_default(),
-            start,
-            merger,
-            out,
-        )
-    }
-
-    fn encode_word(
-        &self,
-        vocab: &Vocab,
-        word: &str,
-        offset: usize,
-        merger: &mut Merger,
-        out: &mut Vec<u32>,
-    ) -> Result<(), TokenizerError> {
-        merger.clear();
-        let mut buffer = [0; 4];
-        for c in word.chars() {
-            let piece = c.encode_utf8(&mut buffer).as_bytes();
-            merger.push(
-                vocab.plain_id(piece).unwrap_or(NO_TOKEN),
-                piece.len() as u32,
-            );
-        }
-        let pairs = SpmPairs { spm: self, vocab };
-        let word = word.as_bytes();
-        for symbol in merger.merge(word, &pairs) {
-            if symbol.id != NO_TOKEN {
-                out.push(symbol.id);
-                continue;
-            }
-            let start = symbol.start as usize;
-            let bytes = word
-                .get(start..start + symbol.len as usize)
-                .unwrap_or_default();
-            let tokens = bytes.iter().map(|&b| {
-                self.byte_tokens
-                    .get(b as usize)
-                    .copied()
-                    .filter(|&token| token != NO_TOKEN)
-            });
-            if tokens.clone().all(|token| token.is_some()) {
-                out.extend(tokens.flatten());
-            } else {
-                let offset = offset + start;
-                out.push(self.unk.ok_or(TokenizerError::Unrepresentable { offset })?);
-            }
-        }
-        Ok(())
+        self.chars
+            .encode(vocab, text, &SpmPairs { spm: self, vocab }, merger, out)
     }
 }
 

@@ -1,5 +1,5 @@
 //! Small random models for tests: every architecture, any format, shapes that divide nothing.
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(dead_code)]
 
 use hob_kernels::format::{self, Format};
 use hob_models::gguf::GgufWriter;
@@ -9,25 +9,25 @@ use std::path::{Path, PathBuf};
 
 /// The shape of a test model. Rows of matrices are deliberately not multiples of 16.
 #[derive(Clone, Copy, Debug)]
-pub struct Shape {
-    pub arch: &'static str,
-    pub layers: u32,
-    pub hidden: u32,
-    pub ffn: u32,
-    pub heads: u32,
-    pub kv_heads: u32,
-    pub head_dim: u32,
-    pub vocab: u32,
-    pub window: Option<u32>,
-    pub tied: bool,
-    pub context: u32,
+pub(crate) struct Shape {
+    pub(crate) arch: &'static str,
+    pub(crate) layers: u32,
+    pub(crate) hidden: u32,
+    pub(crate) ffn: u32,
+    pub(crate) heads: u32,
+    pub(crate) kv_heads: u32,
+    pub(crate) head_dim: u32,
+    pub(crate) vocab: u32,
+    pub(crate) window: Option<u32>,
+    pub(crate) tied: bool,
+    pub(crate) context: u32,
 }
 
-pub const ARCHS: [&str; 4] = ["llama", "qwen2", "qwen3", "gemma3"];
+pub(crate) const ARCHS: [&str; 4] = ["llama", "qwen2", "qwen3", "gemma3"];
 
 impl Shape {
     /// Rows of whole 256-blocks, so that every format fits.
-    pub fn wide(arch: &'static str) -> Shape {
+    pub(crate) fn wide(arch: &'static str) -> Shape {
         Shape {
             arch,
             layers: if arch == "gemma3" { 6 } else { 2 },
@@ -45,7 +45,7 @@ impl Shape {
 }
 
 /// Writes the model with every matrix in `format` (vectors in F32) and returns its path.
-pub fn write(dir: &Path, shape: &Shape, format: Format, seed: u64) -> PathBuf {
+pub(crate) fn write(dir: &Path, shape: &Shape, format: Format, seed: u64) -> PathBuf {
     let s = *shape;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut uniform = move || rng.next_u32() as f32 / u32::MAX as f32 * 2.0 - 1.0;
@@ -150,7 +150,7 @@ pub fn write(dir: &Path, shape: &Shape, format: Format, seed: u64) -> PathBuf {
 }
 
 /// Deterministic token ids.
-pub fn ids(n: usize, vocab: u32) -> Vec<u32> {
+pub(crate) fn ids(n: usize, vocab: u32) -> Vec<u32> {
     (0..n as u64)
         .map(|i| ((i * 7919 + i * i * 31) % u64::from(vocab)) as u32)
         .collect()

@@ -224,16 +224,24 @@ impl Block256 for Iq4Xs {
     const D: usize = 0;
     #[inline(always)]
     unsafe fn header(block: *const u8, header: &mut Header) {
-        let high: &[[u8; 16]; 2] = unsafe { &*block.add(32).cast() };
-        let low: &[[u8; 16]; 4] = unsafe { &*block.add(64).cast() };
-        let (pairs, _) = header.scales.as_chunks_mut::<32>();
-        for (i, pair) in pairs.iter_mut().take(4).enumerate() {
-            // Sub-blocks 2i and 2i + 1: two nibbles, and four bits of scales_h.
-            for r in 0..16 {
-                let (low, high) = (low[i][r], high[i / 2][r] >> (4 * (i % 2)));
-                pair[r] = ((low & 15) | (high & 3) << 4).wrapping_sub(32);
-                pair[16 + r] = ((low >> 4) | (high >> 2 & 3) << 4).wrapping_sub(32);
-            }
+        let high: &[u8; 32] = unsafe { &*block.add(32).cast() };
+        let low: &[u8; 64] = unsafe { &*block.add(64).cast() };
+        // Four bits of scales_h for each byte of scales_l, which holds sub-blocks 2i and 2i + 1.
+        let mut bits = [0; 64];
+        for r in 0..16 {
+            bits[r] = high[r];
+            bits[16 + r] = high[r] >> 4;
+            bits[32 + r] = high[16 + r];
+            bits[48 + r] = high[16 + r] >> 4;
+        }
+        let (mut even, mut odd) = ([0_u8; 64], [0_u8; 64]);
+        for i in 0..64 {
+            even[i] = ((low[i] & 15) | (bits[i] & 3) << 4).wrapping_sub(32);
+            odd[i] = ((low[i] >> 4) | (bits[i] >> 2 & 3) << 4).wrapping_sub(32);
+        }
+        for i in 0..4 {
+            header.scales[32 * i..][..16].copy_from_slice(&even[16 * i..][..16]);
+            header.scales[32 * i + 16..][..16].copy_from_slice(&odd[16 * i..][..16]);
         }
     }
     #[inline(always)]

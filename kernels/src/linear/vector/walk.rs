@@ -21,6 +21,7 @@ struct Scratch([u8; 16 << 10]);
 struct Walk {
     #[cfg(feature = "planted")]
     block_bytes: usize,
+    #[cfg(feature = "planted")]
     isa: Isa,
     kernel: PanelFn,
     acts: Acts,
@@ -40,10 +41,13 @@ pub(crate) unsafe fn run(
     tokens: usize,
     store: impl Fn(usize, usize, usize, &Chains),
 ) {
+    #[cfg(not(feature = "planted"))]
+    let _ = isa;
     let at = m.format().activation().layout(m.cols());
     let walk = Walk {
         #[cfg(feature = "planted")]
         block_bytes: TILE_ROWS * m.format().block_bytes(),
+        #[cfg(feature = "planted")]
         isa,
         kernel,
         acts: Acts {

@@ -42,17 +42,24 @@ impl Avx2 {
         scale: __m256i,
     ) {
         let n = const { summands(BITS, LEN) };
-        for t in 0..C {
-            for i in 0..LEN / n {
-                // SAFETY: the caller keeps the trait's contract; LEN is a multiple of n.
-                unsafe {
-                    let mut sum = Self::products::<BITS>(q[n * i], a[t].add(4 * n * i));
-                    for j in n * i + 1..n * (i + 1) {
-                        sum = _mm256_add_epi16(sum, Self::products::<BITS>(q[j], a[t].add(4 * j)));
+        // Written out: left to itself, the compiler keeps the longest of these loops, and q in memory.
+        macro_rules! chunks {
+            ($t:ident, $($i:literal)*) => {
+                $(if $i < LEN / n {
+                    // SAFETY: the caller keeps the trait's contract; LEN is a multiple of n.
+                    unsafe {
+                        let mut sum = Self::products::<BITS>(q[n * $i], a[$t].add(4 * n * $i));
+                        for j in n * $i + 1..n * ($i + 1) {
+                            let more = Self::products::<BITS>(q[j], a[$t].add(4 * j));
+                            sum = _mm256_add_epi16(sum, more);
+                        }
+                        acc[$t] = _mm256_add_epi32(acc[$t], _mm256_madd_epi16(sum, scale));
                     }
-                    acc[t] = _mm256_add_epi32(acc[t], _mm256_madd_epi16(sum, scale));
-                }
-            }
+                })*
+            };
+        }
+        for t in 0..C {
+            chunks!(t, 0 1 2 3 4 5 6 7);
         }
     }
 
