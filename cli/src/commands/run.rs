@@ -133,7 +133,11 @@ fn read_prompt(given: Option<&str>) -> anyhow::Result<String> {
     if text.trim().is_empty() {
         bail!("the prompt on standard input is empty");
     }
-    Ok(text)
+    // The end of a last line is not part of what was asked: `echo` and files have one.
+    let text = text
+        .strip_suffix('\n')
+        .map_or(text.as_str(), |t| t.strip_suffix('\r').unwrap_or(t));
+    Ok(text.to_owned())
 }
 
 pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
