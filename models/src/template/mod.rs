@@ -1,6 +1,7 @@
 //! Chat templates: from the messages of a conversation to the text that a model was trained on. The
 //! template is Jinja from the model's file, hostile input as everything in it: it runs in a bounded
-//! interpreter (fuel pays for every instruction and every byte) and reaches nothing outside. What
+//! interpreter (fuel pays for instructions and text; minijinja does not charge for joining lists, so a
+//! hostile template can still use much memory that way) and reaches nothing outside. What
 //! leaves is not a string but [`Span`]s: the template's own text, which may hold special tokens, and
 //! the text of messages, which must not. A model without a template has none here either: the caller
 //! then runs it raw, as it is.
