@@ -14,7 +14,7 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use hob_kernels::act::{ACT_ALIGN, quantize_row};
-use hob_kernels::linear::{Epilogue, Matrix, OutCols, PackedMatrix, RowMatrix, forward_tiles};
+use hob_kernels::linear::{Epilogue, Matrix, OutCols, PackedMatrix, RowMatrix, Scratch, forward_tiles};
 use hob_kernels::{Format, Isa, format, pack};
 
 const COLS: usize = 4096;
@@ -163,13 +163,21 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let y = y.as_mut_ptr().addr();
         for &isa in &o.isas {
             // Some tiles of a matrix, for `tokens`.
-            let run = |m: Matrix<'_>, range: Range<usize>, tokens: usize| {
+            let scratches: Vec<_> = (0..o.threads)
+                .map(|_| {
+                    let bytes = Scratch::bytes(act, COLS, o.tokens).unwrap();
+                    Mutex::new(Scratch::new(bytes).unwrap())
+                })
+                .collect();
+            let run = |m: Matrix<'_>, range: Range<usize>, tokens: usize, thread: usize| {
+                let mut scratch = scratches[thread].lock().unwrap();
                 // SAFETY: buffers are as large as the shapes ask for, threads take different tiles,
                 // and all outlive the scope. (Prefill's threads write the same values.)
                 unsafe {
                     let out = OutCols::new(y as *mut f32, m.rows());
                     let acts = acts as *const u8;
-                    forward_tiles(isa, m, range, acts, stride, tokens, out, Epilogue::Store);
+                    let s = &mut *scratch;
+                    forward_tiles(isa, m, range, acts, stride, tokens, out, Epilogue::Store, s);
                 }
             };
             let all = Matrix::from(PackedMatrix::new(f, rows, COLS, weights)?);
@@ -190,9 +198,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                         let tiles = of(thread, piece);
                         read(&weights[tiles.start * tile_bytes..tiles.end * tile_bytes]);
                     },
-                    &|thread, piece| run(all, of(thread, piece), 1),
-                    &|thread, piece| run(all, of(thread, piece), 4),
-                    &|thread, piece| run(mapped, of(thread, piece), 1),
+                    &|thread, piece| run(all, of(thread, piece), 1, thread),
+                    &|thread, piece| run(all, of(thread, piece), 4, thread),
+                    &|thread, piece| run(mapped, of(thread, piece), 1, thread),
                     &|thread, piece| {
                         let mut to = packed[thread].lock().unwrap();
                         for (i, to) in of(thread, piece).zip(to.chunks_exact_mut(tile_bytes)) {
@@ -202,7 +210,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     },
                 ],
             );
-            let prefill = |thread: usize, piece: usize| run(few, few_tile(thread, piece), o.tokens);
+            let prefill = |thread: usize, piece: usize| run(few, few_tile(thread, piece), o.tokens, thread);
             let [prefill] = time(&o, 16, [&prefill]);
             let gb = (o.threads * piece_tiles * tile_bytes) as f64 / 1e9;
             println!(

@@ -9,12 +9,12 @@ use std::collections::BTreeMap;
 use hob_kernels::act::{ACT_ALIGN, ActRow, quantize_row};
 use hob_kernels::format::{dequantize, dot, quantize};
 use hob_kernels::linear::{
-    Epilogue, Matrix, OutCols, PackedMatrix, RowMatrix, forward, forward_tiles,
+    Epilogue, Matrix, OutCols, PackedMatrix, RowMatrix, Scratch, forward, forward_tiles,
 };
 use hob_kernels::planted::{self, Fault};
 use hob_kernels::{Format, Isa, counters, pack};
 
-const TOKENS: [usize; 7] = [1, 2, 3, 5, 8, 13, 64];
+const TOKENS: [usize; 9] = [1, 2, 3, 5, 6, 8, 12, 13, 64];
 const ROWS: [usize; 6] = [1, 15, 16, 17, 40, 48];
 const MAX_TOKENS: usize = 64;
 const MAX_ROWS: usize = 48;
@@ -271,8 +271,8 @@ fn print_and_check_counters() {
 #[test]
 fn work_may_be_split_anywhere_and_added_to_a_residual() {
     let mut random = Random(2);
-    let (rows, tokens) = (40, 5);
-    for format in Format::ALL {
+    let rows = 40;
+    for (format, tokens) in Format::ALL.into_iter().flat_map(|f| [(f, 5), (f, 13)]) {
         let cols = lengths(format)[1];
         let case = Case::new(format, cols, Weights::Natural, &mut random);
         let packed = case.packed(rows);
@@ -286,6 +286,8 @@ fn work_may_be_split_anywhere_and_added_to_a_residual() {
                     let residual: Vec<f32> = (0..tokens * rows).map(|_| random.normal()).collect();
                     let mut y = vec![f32::NAN; tokens * stride];
                     let mut z = residual.clone();
+                    let bytes = Scratch::bytes(format.activation(), cols, tokens).unwrap();
+                    let mut scratch = Scratch::new(bytes).unwrap();
                     for range in [split..3, 0..split, 3..9] {
                         // SAFETY: the buffers have the sizes of the shapes; isa is available; the
                         // residual is the output itself.
@@ -302,6 +304,7 @@ fn work_may_be_split_anywhere_and_added_to_a_residual() {
                                 tokens,
                                 out,
                                 epilogue,
+                                &mut scratch,
                             );
                             let z = z.as_mut_ptr();
                             let epilogue = Epilogue::Add {
@@ -318,6 +321,7 @@ fn work_may_be_split_anywhere_and_added_to_a_residual() {
                                 tokens,
                                 out,
                                 epilogue,
+                                &mut scratch,
                             );
                         }
                     }
@@ -337,11 +341,29 @@ fn work_may_be_split_anywhere_and_added_to_a_residual() {
     }
 }
 
+/// Rows whose panel does not fit the cache are taken in stretches, and the chains wait in between.
+#[test]
+fn long_rows_are_one_chain() {
+    let mut random = Random(5);
+    for format in Format::ALL {
+        let cols = if format.block_len() == 1 { 9001 } else { 16 << 10 };
+        let case = Case::new(format, cols, Weights::Natural, &mut random);
+        let (rows, tokens) = (40, 13);
+        let packed = case.packed(rows);
+        let m = PackedMatrix::new(format, rows, cols, &packed).unwrap();
+        for isa in Isa::available() {
+            let mut y = vec![f32::NAN; tokens * rows];
+            forward(isa, m.into(), case.acts(tokens), tokens, &mut y).unwrap();
+            assert_eq!(case.differences(rows, &y), 0, "{format} {isa}");
+        }
+    }
+}
+
 #[test]
 fn planted_errors_are_found() {
     let mut random = Random(3);
-    let (rows, tokens) = (40, 5);
-    for format in Format::ALL {
+    let rows = 40;
+    for (format, tokens) in Format::ALL.into_iter().flat_map(|f| [(f, 5), (f, 13)]) {
         let cols = 3 * format.block_len().max(21);
         let case = Case::new(format, cols, Weights::Natural, &mut random);
         let packed = case.packed(rows);

@@ -11,12 +11,17 @@
 
 mod driver;
 mod scalar;
+mod scratch;
 #[cfg(target_arch = "x86_64")]
 mod vector;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 pub use driver::forward_tiles;
+pub use scratch::Scratch;
+
+/// From this many tokens on, decoding weights into a panel for all of them pays.
+pub const GEMM_TOKENS: usize = 6;
 
 use crate::act::ACT_ALIGN;
 use crate::error::{ShapeError, check_len};
@@ -234,6 +239,11 @@ pub fn forward(
         }
         .into());
     }
+    let scratch = Scratch::bytes(m.format().activation(), m.cols(), tokens).and_then(Scratch::new);
+    // Without memory for it, the slower way.
+    let Some(mut scratch) = scratch.or_else(|| Scratch::new(0)) else {
+        return Err(too_large().into());
+    };
     // SAFETY: isa is available; the lengths are those that the shapes ask for; `out` is borrowed.
     unsafe {
         let out = OutCols::new(out.as_mut_ptr(), m.rows());
@@ -246,6 +256,7 @@ pub fn forward(
             tokens,
             out,
             Epilogue::Store,
+            &mut scratch,
         );
     }
     Ok(())

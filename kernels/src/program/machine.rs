@@ -77,6 +77,7 @@ pub struct Machine {
     private: Vec<AlignedBytes>,
     scratch: Vec<AlignedBytes>,
     attend: Vec<AttendScratch>,
+    linear: Vec<linear::Scratch>,
     claims: Vec<AtomicUsize>,
     row_seq: Vec<(u32, u32)>,
     pages: Vec<*mut u8>,
@@ -98,7 +99,8 @@ pub fn working_bytes(
     let per_worker = l
         .private_bytes
         .checked_add(scratch_bytes(program))?
-        .checked_add(attend::scratch_bytes(program))?;
+        .checked_add(attend::scratch_bytes(program))?
+        .checked_add(linear_bytes(program, max_tokens, max_outputs)?)?;
     per_worker.checked_mul(threads)?.checked_add(l.shared_bytes)
 }
 
@@ -110,6 +112,21 @@ pub fn decode_bytes(program: &Program, positions: usize, threads: usize) -> usiz
         return 0;
     }
     attend::split_floats(program, 1, spans).saturating_mul(size_of::<f32>())
+}
+
+/// What the products of a program need beside their operands, for each worker.
+fn linear_bytes(p: &Program, max_tokens: usize, max_outputs: usize) -> Option<usize> {
+    let mut bytes = 0usize;
+    for region in &p.regions {
+        if let Region::Linear { dim, jobs } = region {
+            let rows = if *dim == Dim::Tokens { max_tokens } else { max_outputs };
+            for w in jobs.iter().map(|j| &j.weight) {
+                let format = w.format().activation();
+                bytes = bytes.max(linear::Scratch::bytes(format, w.cols(), rows)?);
+            }
+        }
+    }
+    Some(bytes)
 }
 
 /// The widest row that an embedding step gathers.
@@ -172,6 +189,13 @@ impl Machine {
                 .map(|_| AttendScratch::new(&program))
                 .collect::<Option<_>>()
                 .ok_or(ProgramError::Memory(0))?,
+            linear: {
+                let bytes = linear_bytes(&program, max_tokens, max_outputs)
+                    .ok_or(ProgramError::Memory(usize::MAX))?;
+                (0..threads)
+                    .map(|_| linear::Scratch::new(bytes).ok_or(ProgramError::Memory(bytes)))
+                    .collect::<Result<_, _>>()?
+            },
             claims: (0..2 * program.regions.len())
                 .map(|_| AtomicUsize::new(0))
                 .collect(),
@@ -262,6 +286,7 @@ impl Machine {
                 .iter_mut()
                 .map(|a| (a.as_mut_ptr(), a.as_slice().len()))
                 .collect(),
+            linear: self.linear.iter_mut().map(std::ptr::from_mut).collect(),
             attend: self.attend.iter_mut().map(std::ptr::from_mut).collect(),
             partials: (self.partials.as_mut_ptr().cast(), partials),
             row_seq: &self.row_seq,
@@ -370,6 +395,7 @@ pub(super) struct Shared<'a> {
     private: Vec<*mut u8>,
     scratch: Vec<(*mut u8, usize)>,
     attend: Vec<*mut AttendScratch>,
+    linear: Vec<*mut linear::Scratch>,
     /// Partial results of spans attended apart: address and number of floats (0: not apart).
     partials: (*mut f32, usize),
     row_seq: &'a [(u32, u32)],
@@ -449,6 +475,15 @@ impl Shared<'_> {
     #[allow(clippy::mut_from_ref)]
     pub(super) unsafe fn attend_scratch(&self, worker: usize) -> &mut AttendScratch {
         let scratch = self.attend[worker];
+        // SAFETY: one scratch a worker, by the caller.
+        unsafe { &mut *scratch }
+    }
+
+    /// # Safety
+    /// As [`Shared::scratch`].
+    #[allow(clippy::mut_from_ref)]
+    unsafe fn linear_scratch(&self, worker: usize) -> &mut linear::Scratch {
+        let scratch = self.linear[worker];
         // SAFETY: one scratch a worker, by the caller.
         unsafe { &mut *scratch }
     }
@@ -611,6 +646,9 @@ fn linear_region(
     rows: usize,
     jobs: &[super::LinearJob],
 ) {
+    // SAFETY: this worker's own.
+    let scratch = unsafe { s.linear_scratch(w.index) };
+    scratch.forget();
     let total: usize = jobs.iter().map(|j| j.weight.bytes()).sum();
     let claim_bytes = CLAIM_BYTES.min(total / (4 * w.threads)).max(1);
     let tiles = |j: &super::LinearJob| j.weight.rows().div_ceil(TILE_ROWS);
@@ -647,7 +685,9 @@ fn linear_region(
             unsafe {
                 let out = OutCols::new(out.cast(), out_bytes / 4);
                 let range = c * per..tiles.min((c + 1) * per);
-                linear::forward_tiles(s.isa, matrix, range, acts, act_stride, rows, out, epilogue);
+                linear::forward_tiles(
+                    s.isa, matrix, range, acts, act_stride, rows, out, epilogue, scratch,
+                );
             }
             break;
         }

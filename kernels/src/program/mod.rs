@@ -21,7 +21,8 @@ mod layout;
 mod machine;
 mod rows;
 
-pub use cache::{AlignedBytes, KvCache};
+pub use crate::aligned::AlignedBytes;
+pub use cache::KvCache;
 pub use machine::{Batch, Machine, RunError, Seq, decode_bytes, working_bytes};
 
 use crate::act::ActFormat;
