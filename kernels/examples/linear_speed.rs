@@ -14,7 +14,9 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use hob_kernels::act::{ACT_ALIGN, quantize_row};
-use hob_kernels::linear::{Epilogue, Matrix, OutCols, PackedMatrix, RowMatrix, Scratch, forward_tiles};
+use hob_kernels::linear::{
+    Epilogue, Matrix, OutCols, PackedMatrix, RowMatrix, Scratch, forward_tiles,
+};
 use hob_kernels::{Format, Isa, format, pack};
 
 const COLS: usize = 4096;
@@ -210,7 +212,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     },
                 ],
             );
-            let prefill = |thread: usize, piece: usize| run(few, few_tile(thread, piece), o.tokens, thread);
+            let prefill =
+                |thread: usize, piece: usize| run(few, few_tile(thread, piece), o.tokens, thread);
             let [prefill] = time(&o, 16, [&prefill]);
             let gb = (o.threads * piece_tiles * tile_bytes) as f64 / 1e9;
             println!(

@@ -346,7 +346,11 @@ fn work_may_be_split_anywhere_and_added_to_a_residual() {
 fn long_rows_are_one_chain() {
     let mut random = Random(5);
     for format in Format::ALL {
-        let cols = if format.block_len() == 1 { 9001 } else { 16 << 10 };
+        let cols = if format.block_len() == 1 {
+            9001
+        } else {
+            16 << 10
+        };
         let case = Case::new(format, cols, Weights::Natural, &mut random);
         let (rows, tokens) = (40, 13);
         let packed = case.packed(rows);

@@ -51,7 +51,10 @@ impl Scratch {
                 return Some(0);
             }
             let parts = super::vector::gemm::sweep::scratch_parts(format, cols, tokens)?;
-            parts.panel.checked_add(parts.chains)?.checked_add(parts.acts)
+            parts
+                .panel
+                .checked_add(parts.chains)?
+                .checked_add(parts.acts)
         }
         #[cfg(not(target_arch = "x86_64"))]
         {

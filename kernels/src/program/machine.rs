@@ -16,6 +16,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 /// Weights that a worker claims at once, at most.
 const CLAIM_BYTES: usize = 64 * 1024;
+/// Tiles that a worker claims at once when tokens are many, at most: as many as share a panel.
+const CLAIM_TILES: usize = 4;
+/// Claims of each worker in a product with many tokens, at least, so that all end at about the same
+/// time, unless tiles are fewer.
+const CLAIMS: usize = 12;
 /// Rows that a worker claims at once, at most.
 const CLAIM_ROWS: usize = 16;
 
@@ -119,7 +124,11 @@ fn linear_bytes(p: &Program, max_tokens: usize, max_outputs: usize) -> Option<us
     let mut bytes = 0usize;
     for region in &p.regions {
         if let Region::Linear { dim, jobs } = region {
-            let rows = if *dim == Dim::Tokens { max_tokens } else { max_outputs };
+            let rows = if *dim == Dim::Tokens {
+                max_tokens
+            } else {
+                max_outputs
+            };
             for w in jobs.iter().map(|j| &j.weight) {
                 let format = w.format().activation();
                 bytes = bytes.max(linear::Scratch::bytes(format, w.cols(), rows)?);
@@ -649,11 +658,16 @@ fn linear_region(
     // SAFETY: this worker's own.
     let scratch = unsafe { s.linear_scratch(w.index) };
     scratch.forget();
-    let total: usize = jobs.iter().map(|j| j.weight.bytes()).sum();
-    let claim_bytes = CLAIM_BYTES.min(total / (4 * w.threads)).max(1);
     let tiles = |j: &super::LinearJob| j.weight.rows().div_ceil(TILE_ROWS);
-    let per_claim =
-        |j: &super::LinearJob| (claim_bytes / (j.weight.bytes() / tiles(j)).max(1)).max(1);
+    let total: usize = jobs.iter().map(|j| j.weight.bytes()).sum();
+    let all_tiles: usize = jobs.iter().map(tiles).sum();
+    let claim_bytes = CLAIM_BYTES.min(total / (4 * w.threads)).max(1);
+    // Few tokens: time goes with bytes. Many: with tiles, of which some should share a panel.
+    let claim_tiles = (all_tiles / (CLAIMS * w.threads)).clamp(1, CLAIM_TILES);
+    let per_claim = |j: &super::LinearJob| match rows >= linear::GEMM_TOKENS {
+        true => claim_tiles,
+        false => (claim_bytes / (j.weight.bytes() / tiles(j)).max(1)).max(1),
+    };
     let chunks: usize = jobs.iter().map(|j| tiles(j).div_ceil(per_claim(j))).sum();
     while let Some(mut c) = s.claim(counter, chunks) {
         for j in jobs {

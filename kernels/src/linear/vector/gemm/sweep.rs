@@ -84,7 +84,9 @@ pub(crate) unsafe fn run(
     let block_bytes = acts::block_bytes(format) * m.format().block_len() / format.block();
     // As many tiles as fit with whole rows; of longer rows one tile, in stretches.
     let at_once = (PANEL_BYTES / (blocks * gemm.panel_bytes).max(1)).clamp(1, TILES);
-    let stretch = (PANEL_BYTES / at_once / gemm.panel_bytes).max(1).min(blocks.max(1));
+    let stretch = (PANEL_BYTES / at_once / gemm.panel_bytes)
+        .max(1)
+        .min(blocks.max(1));
     let mut interleaver = Interleaver::new();
     for first_tile in tiles.clone().step_by(at_once) {
         let tiles = first_tile..tiles.end.min(first_tile + at_once);
@@ -114,7 +116,9 @@ pub(crate) unsafe fn run(
                             kernel: gemm.tiles[n / STEP - 1],
                             panel: parts.panel.add(i * tile_bytes),
                             acts: parts.acts.add(t * token_bytes + n * first * block_bytes),
+                            #[cfg(feature = "planted")]
                             panel_bytes: gemm.panel_bytes,
+                            #[cfg(feature = "planted")]
                             acts_bytes: n * block_bytes,
                             blocks: range.len(),
                         };
@@ -150,7 +154,9 @@ struct Call {
     kernel: super::TileFn,
     panel: *const u8,
     acts: *const u8,
+    #[cfg(feature = "planted")]
     panel_bytes: usize,
+    #[cfg(feature = "planted")]
     acts_bytes: usize,
     blocks: usize,
 }

@@ -161,11 +161,7 @@ pub(crate) unsafe fn block256<
 /// # Safety
 /// As [`super::TileFn`]; `w` is at the superblock's part.
 #[inline(always)]
-unsafe fn factors<S: Simd, const C: usize>(
-    w: *const u8,
-    a: &Acts256<C>,
-    to: &mut [S::I; C],
-) {
+unsafe fn factors<S: Simd, const C: usize>(w: *const u8, a: &Acts256<C>, to: &mut [S::I; C]) {
     for g in 0..8 {
         // SAFETY: the caller's.
         unsafe {
