@@ -56,7 +56,8 @@ class Engines:
     def bench(self, engine, path, b, **labels):
         """A turn's report: prefill_tok_s, decode_tok_s and more. All of it goes to the log, failures too."""
         labels |= {"engine": engine, "file": path.name, **vars(b)}
-        env = os.environ | {"RAYON_NUM_THREADS": str(b.threads)}  # candle's threads
+        # candle's threads; and errors without backtraces.
+        env = os.environ | {"RAYON_NUM_THREADS": str(b.threads), "RUST_BACKTRACE": "0", "RUST_LIB_BACKTRACE": "0"}
         with self.log.watch(labels) as record:
             command = [str(c) for c in self.command(engine, path, b)]
             done = subprocess.run(command, env=env, capture_output=True, text=True)

@@ -35,10 +35,16 @@ def spread(values, digits=1):
 
 
 def table(rows):
-    """Rows of cells as lines: the first column to the left, the others to the right."""
-    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(max(map(len, rows)))]
-    return "\n".join("  ".join(cell.rjust(w) if i else cell.ljust(w)
-                               for i, (cell, w) in enumerate(zip(row, widths))).rstrip() for row in rows)
+    """Rows of cells as lines, under a head: the first column to the left, the others to the right. A row of two
+    cells under a longer head is a remark."""
+    full = [row for row in rows if len(row) == len(rows[0])]
+    widths = [max(map(len, column)) for column in zip(*full)]
+    widths[0] = max(len(row[0]) for row in rows)
+    lines = []
+    for first, *others in rows:
+        cells = [c.rjust(w) for c, w in zip(others, widths[1:])] if len(others) == len(widths) - 1 else others
+        lines.append("  ".join([first.ljust(widths[0]), *cells]).rstrip())
+    return "\n".join(lines)
 
 
 @dataclass

@@ -37,16 +37,18 @@ class Series:
         return self.values.get(case, {}).get(name, [])
 
 
-def show(run, title, rows, report):
+def show(run, measure, path, title, rows, report):
     """One table, or one line of JSON."""
     if run.json:
-        print(json.dumps({"measure": title, **report}), flush=True)
+        about = {"measure": measure, "file": path.name, "threads": run.threads, "rounds": run.rounds}
+        print(json.dumps(about | report), flush=True)
     else:
-        print(f"{title}\n{figures.table(rows)}\n", flush=True)
+        print(f"{path.name}, {path.stat().st_size / 1e6:.0f} MB: {title}; {run.threads} threads, {run.rounds} rounds\n"
+              f"{figures.table(rows)}\n", flush=True)
 
 
-def failed(engine, error, width):
-    return [engine, f"cannot: {error[:width]}"]
+def failed(engine, error):
+    return [engine, f"cannot: {error[:100]}"]
 
 
 def compare(run):
@@ -58,18 +60,18 @@ def compare(run):
             for engine in order:
                 b = Bench(run.prompt, run.gen, run.threads, run.repeat)
                 series.turn(engine, lambda: run.engines.bench(engine, path, b, measure="compare", round=r))
-        title = (f"{path.name}, {path.stat().st_size / 1e6:.0f} MB: {run.prompt} tokens of prompt, then {run.gen}; "
-                 f"{run.threads} threads, {run.rounds} rounds")
-        show(run, title, *comparison(series, run.engine_names, run.rounds))
+        rows, report = comparison(series, run.engine_names)
+        show(run, "compare", path, f"{run.prompt} tokens of prompt, then {run.gen}", rows,
+             {"prompt": run.prompt, "gen": run.gen} | report)
 
 
-def comparison(series, engines, rounds):
+def comparison(series, engines):
     """The table and the report: medians, and ratios of hob to each engine round by round."""
     rows = [["", *(c for label in SPEEDS.values() for c in (label, "hob/it"))]]
     report = {"rows": [], "errors": series.errors}
     for engine in engines:
         if engine in series.errors:
-            rows.append(failed(engine, series.errors[engine], 90))
+            rows.append(failed(engine, series.errors[engine]))
             continue
         row, entry = [engine], {"engine": engine}
         for key in SPEEDS:
@@ -129,7 +131,7 @@ def busy(run):
         for engine in run.engine_names:
             idle = series.get((engine, "idle"), "decode_tok_s")
             if not idle:
-                rows.append(failed(engine, series.errors[engine, "idle"], 90))
+                rows.append(failed(engine, series.errors[engine, "idle"]))
                 continue
             row, entry = [engine, spread(idle)], {"engine": engine, "idle": idle}
             for state in list(states)[1:]:
@@ -139,8 +141,8 @@ def busy(run):
                 entry |= {state: speeds, f"{state}, kept": median(kept) if kept else None}
             rows.append(row)
             report["rows"].append(entry)
-        show(run, f"{path.name}: decode of {run.gen} tokens on a busy machine; {run.threads} threads on cores "
-                  f"{cores}, {run.rounds} rounds", rows, report)
+        show(run, "busy", path, f"decode of {run.gen} tokens, other programs on none, one and all of cores {cores}",
+             rows, report)
 
 
 def status(pid):
@@ -202,7 +204,7 @@ def start(run):
         report = {"rows": [], "errors": {" ".join(c): e for c, e in series.errors.items()}}
         for engine in run.engine_names:
             if error := series.errors.get((engine, "again")):
-                rows.append(failed(engine, error, 90))
+                rows.append(failed(engine, error))
                 continue
             get = lambda name: series.get((engine, "again"), name)
             rows.append([engine, spread(series.get((engine, "first"), "first_token_s"), 3),
@@ -210,8 +212,7 @@ def start(run):
                          *(f"{median(get(k)):.0f}" if get(k) else "-" for k in ("peak_mb", "anon_mb", "file_mb"))])
             report["rows"].append({"engine": engine, "first": series.values.get((engine, "first")),
                                    "later": series.values.get((engine, "again"))})
-        show(run, f"{path.name}, {path.stat().st_size / 1e6:.0f} MB: from exec to the first token after five; "
-                  f"{run.threads} threads, {run.rounds} rounds", rows, report)
+        show(run, "start", path, "from exec to the first token after five", rows, report)
 
 
 def depth(run):
@@ -230,13 +231,13 @@ def depth(run):
         mean = run.gen / 2  # depth that decode adds, on average
         slower = figures.slowdown(shape, near + mean, far + mean)
         heavier = shape.prefill_macs(far) / shape.prefill_macs(short)
-        rows = [["", f"decode at {near}", "GB/s", f"at {far}", "GB/s", "takes", "of expected",
-                 f"prefill {short}", f"prefill {far}", "takes", "of expected"]]
+        rows = [["", f"decode at {near}", "GB/s", f"at {far}", "GB/s", "takes", "of that expected",
+                 f"prefill {short}", f"prefill {far}", "takes", "of that expected"]]
         report = {"rows": [], "errors": {f"{e} {t}": m for (e, t), m in series.errors.items()}, "shape": vars(shape),
                   "expected_decode": slower, "expected_prefill": heavier}
         for engine in run.engine_names:
             if error := next((m for (e, _), m in series.errors.items() if e == engine), None):
-                rows.append(failed(engine, error, 90))
+                rows.append(failed(engine, error))
                 continue
             decode = {t: series.get((engine, t), "decode_tok_s") for t in (near, far)}
             prefill = {t: series.get((engine, t), "prefill_tok_s") for t in (short, far)}
@@ -247,7 +248,6 @@ def depth(run):
                          f"{p / heavier:.2f}"])
             report["rows"].append({"engine": engine, "decode": decode, "prefill": prefill, "decode_gb_s": gbs,
                                    "decode_takes": d, "prefill_takes": p})
-        show(run, f"{path.name}: {near} and {far} tokens before; {run.threads} threads, {run.rounds} rounds. Keys and "
-                  f"values of {far} are {shape.kv_bytes(far) / 1e6:.0f} MB beside {shape.weights / 1e6:.0f} MB of "
-                  f"weights:\ndecode is expected to take {slower:.2f}x by bytes, prefill {heavier:.2f}x by "
-                  "multiplications", rows, report)
+        show(run, "depth", path, f"{near} and {far} tokens before (keys and values {shape.kv_bytes(far) / 1e6:.0f} MB, "
+             f"weights {shape.weights / 1e6:.0f} MB);\nexpected: decode takes {slower:.2f}x by bytes read, prefill "
+             f"{heavier:.2f}x by multiplications", rows, report)

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Tests of figures.py; `python3 test_figures.py`."""
+"""Tests of what needs no engine; `python3 test_figures.py`."""
 
 import unittest
 
 import figures
+from engines import last_words
 from figures import Shape
 
 
@@ -28,8 +29,15 @@ class Figures(unittest.TestCase):
         self.assertEqual(figures.spread([2.0]), "2.0")
         self.assertEqual(figures.spread([]), "-")
 
-    def test_table_aligns_rows_of_unequal_length(self):
-        self.assertEqual(figures.table([["a", "12"], ["long", "3", "4"]]), "a     12\nlong   3  4")
+    def test_table_aligns_and_lets_remarks_be(self):
+        rows = [["", "speed", "ratio"], ["longer", "3", "4"], ["c", "cannot: for a reason"]]
+        lines = ["        speed  ratio", "longer      3      4", "c       cannot: for a reason"]
+        self.assertEqual(figures.table(rows).splitlines(), lines)
+
+    def test_an_error_is_its_last_line_without_the_hint(self):
+        panic = "thread 'main' panicked at a.rs:1:2:\nout of range\nnote: run with `RUST_BACKTRACE=1` to see more\n"
+        self.assertEqual(last_words(panic), "out of range")
+        self.assertEqual(last_words(""), "")
 
     def test_keys_and_values_of_llama_3_2_1b(self):
         # 16 layers, 8 heads of 64, keys and values, two bytes: 32 KiB a position.
