@@ -52,7 +52,7 @@ pub unsafe fn forward_tiles(
     match panel_function(isa, m.format()) {
         // SAFETY: the caller's promises, passed on.
         None => unsafe { scalar::run(isa, m, tiles, acts, act_stride, tokens, store) },
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
         // SAFETY: the caller's promises, passed on.
         Some(kernel) => unsafe {
             super::vector::walk::run(isa, kernel, m, tiles, acts, act_stride, tokens, store);
@@ -60,17 +60,32 @@ pub unsafe fn forward_tiles(
     }
 }
 
-/// The vector kernel of a format; none where the definition itself is asked for.
+/// The vector kernel of a format; none where the definition itself is asked for (or a set of another
+/// architecture, which is never available).
 #[cfg(target_arch = "x86_64")]
 fn panel_function(isa: Isa, format: Format) -> Option<super::vector::PanelFn> {
+    use super::x86::{avx2, avx512};
     match isa {
-        Isa::Scalar => None,
-        Isa::Avx2 => Some(super::x86::avx2::panel_function(format)),
-        Isa::Avx512 => Some(super::x86::avx512::panel_function(format)),
+        Isa::Scalar | Isa::Neon | Isa::Dotprod | Isa::I8mm => None,
+        Isa::Avx2 => Some(avx2::panel_function(format)),
+        Isa::AvxVnni => Some(avx2::panel_function(format)),
+        Isa::Avx512 => Some(avx512::panel_function(format)),
     }
 }
 
-#[cfg(not(target_arch = "x86_64"))]
+/// As on x86-64.
+#[cfg(target_arch = "aarch64")]
+fn panel_function(isa: Isa, format: Format) -> Option<super::vector::PanelFn> {
+    use super::aarch64::{dotprod, i8mm, neon};
+    match isa {
+        Isa::Scalar | Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => None,
+        Isa::Neon => Some(neon::panel_function(format)),
+        Isa::Dotprod => Some(dotprod::panel_function(format)),
+        Isa::I8mm => Some(i8mm::panel_function(format)),
+    }
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn panel_function(_: Isa, _: Format) -> Option<std::convert::Infallible> {
     None
 }

@@ -1,10 +1,4 @@
-//! The vector operations of x86-64, and the panel kernels compiled with them.
-
-// An index is an address in a tile as much as one in an array.
-#![allow(clippy::needless_range_loop)]
-
-pub(super) mod avx2;
-pub(super) mod avx512;
+//! Compiling the kernels of [`super::vector`] for an instruction set: the same on every architecture.
 
 /// Compiles the panel kernels of every format for the instruction set `$isa`, whose target features
 /// are `$features`, and defines `panel_function`, which finds them.
@@ -86,4 +80,4 @@ macro_rules! panel_functions {
     };
 }
 
-use panel_functions;
+pub(super) use panel_functions;
