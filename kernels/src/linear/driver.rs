@@ -64,11 +64,11 @@ pub unsafe fn forward_tiles(
 /// architecture, which is never available).
 #[cfg(target_arch = "x86_64")]
 fn panel_function(isa: Isa, format: Format) -> Option<super::vector::PanelFn> {
-    use super::x86::{avx2, avx512};
+    use super::x86::{avx2, avx512, avxvnni};
     match isa {
         Isa::Scalar | Isa::Neon | Isa::Dotprod | Isa::I8mm => None,
         Isa::Avx2 => Some(avx2::panel_function(format)),
-        Isa::AvxVnni => Some(avx2::panel_function(format)),
+        Isa::AvxVnni => Some(avxvnni::panel_function(format)),
         Isa::Avx512 => Some(avx512::panel_function(format)),
     }
 }
