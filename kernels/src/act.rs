@@ -16,6 +16,8 @@ use crate::isa::Isa;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 
 /// The alignment of activation rows and of the parts in them, in bytes.
 pub const ACT_ALIGN: usize = 64;
@@ -267,9 +269,15 @@ pub fn quantize_row(
     let d = view_mut(d, k / format.block());
     let sums = view_mut(sums, k / format.sum_block());
     #[cfg(target_arch = "x86_64")]
-    if isa >= Isa::Avx2 && crate::dispatch::proven(isa) >= Isa::Avx2 {
+    if crate::dispatch::proven(isa) >= Isa::Avx2 {
         // SAFETY: `proven` says that this CPU has it.
         unsafe { avx2::quantize(format, x, q, d, sums) };
+        return Ok(());
+    }
+    #[cfg(target_arch = "aarch64")]
+    if crate::dispatch::proven(isa) >= Isa::Neon {
+        // SAFETY: every ARM64 CPU has it.
+        unsafe { neon::quantize(format, x, q, d, sums) };
         return Ok(());
     }
     let _ = isa;
@@ -324,6 +332,24 @@ fn to_normal_f16(d: f32) -> f32 {
     } else {
         d
     }
+}
+
+/// [`signed_extreme`] from the largest of the elements' bits, as signed and as unsigned integers.
+///
+/// The bits of floats order magnitudes: as signed integers the largest is the largest positive float;
+/// as unsigned ones the largest negative, if there is one.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[inline(always)]
+fn signed_extreme_of(x: &[f32], positive: u32, negative: u32) -> f32 {
+    // Without a negative element `negative` equals `positive`, which it then must not replace.
+    let magnitude = negative & 0x7fff_ffff;
+    let is_negative = negative >> 31 == 1
+        && (magnitude > positive
+            || (magnitude == positive
+                && x.iter()
+                    .find(|v| v.to_bits() & 0x7fff_ffff == positive)
+                    .is_some_and(|v| v.is_sign_negative())));
+    f32::from_bits(if is_negative { negative } else { positive })
 }
 
 /// How a block is quantized: `q = rne(x * inverse)`, `x` being about `d * q`.

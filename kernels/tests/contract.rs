@@ -244,25 +244,20 @@ fn print_and_check_counters() {
             table.insert((run.kernel, format, run.isa), run.runs);
         }
     }
-    println!(
-        "{:<14} {:<8} {:>10} {:>10} {:>10}",
-        "kernel", "format", "scalar", "avx2", "avx512"
-    );
+    let isas = Isa::available();
+    let line = |kernel, format, cells: Vec<String>| {
+        let cells: String = cells.iter().map(|cell| format!(" {cell:>10}")).collect();
+        println!("{kernel:<14} {format:<8}{cells}");
+    };
+    let names = isas.iter().map(|isa| isa.name().to_owned()).collect();
+    line("kernel", "format", names);
     for kernel in ["linear.packed", "linear.rows"] {
         for format in Format::ALL {
-            let runs = Isa::ALL.map(|isa| table.get(&(kernel, format, isa)).copied().unwrap_or(0));
-            println!(
-                "{kernel:<14} {:<8} {:>10} {:>10} {:>10}",
-                format.name(),
-                runs[0],
-                runs[1],
-                runs[2]
-            );
-            for isa in Isa::available() {
-                assert!(
-                    runs[isa as usize] > 0,
-                    "{kernel} never ran for {format} with {isa}"
-                );
+            let runs = |isa: &Isa| table.get(&(kernel, format, *isa)).copied().unwrap_or(0);
+            let cells = isas.iter().map(|isa| runs(isa).to_string()).collect();
+            line(kernel, format.name(), cells);
+            for isa in &isas {
+                assert!(runs(isa) > 0, "{kernel} never ran for {format} with {isa}");
             }
         }
     }

@@ -54,7 +54,7 @@ pub unsafe fn forward_tiles(
     match kernels(isa, m.format()) {
         // SAFETY: the caller's promises, passed on.
         None => unsafe { scalar::run(isa, m, tiles, acts, act_stride, tokens, store) },
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
         Some((panel, gemm)) => {
             use super::vector::{Acts, gemm::sweep, walk};
             let acts = Acts::of(m.format().activation().layout(m.cols()), acts, act_stride);
@@ -71,18 +71,32 @@ pub unsafe fn forward_tiles(
     }
 }
 
-/// The vector kernels of a format; none where the definition itself is asked for.
+/// The vector kernels of a format; none where the definition itself is asked for (or a set of another
+/// architecture, which is never available).
 #[cfg(target_arch = "x86_64")]
 fn kernels(isa: Isa, format: Format) -> Option<(super::vector::PanelFn, super::vector::Gemm)> {
-    use super::x86::{avx2, avx512};
+    use super::x86::{avx2, avx512, avxvnni};
     match isa {
-        Isa::Scalar => None,
+        Isa::Scalar | Isa::Neon | Isa::Dotprod | Isa::I8mm => None,
         Isa::Avx2 => Some((avx2::panel_function(format), avx2::gemm(format))),
+        Isa::AvxVnni => Some((avxvnni::panel_function(format), avxvnni::gemm(format))),
         Isa::Avx512 => Some((avx512::panel_function(format), avx512::gemm(format))),
     }
 }
 
-#[cfg(not(target_arch = "x86_64"))]
+/// As on x86-64.
+#[cfg(target_arch = "aarch64")]
+fn kernels(isa: Isa, format: Format) -> Option<(super::vector::PanelFn, super::vector::Gemm)> {
+    use super::aarch64::{dotprod, i8mm, neon};
+    match isa {
+        Isa::Scalar | Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => None,
+        Isa::Neon => Some((neon::panel_function(format), neon::gemm(format))),
+        Isa::Dotprod => Some((dotprod::panel_function(format), dotprod::gemm(format))),
+        Isa::I8mm => Some((i8mm::panel_function(format), i8mm::gemm(format))),
+    }
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn kernels(_: Isa, _: Format) -> Option<std::convert::Infallible> {
     None
 }

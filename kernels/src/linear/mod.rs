@@ -7,12 +7,17 @@
 //!
 //! - `driver`: tiles, token groups, epilogues; knows no format;
 //! - `scalar`: the definition, row by row;
-//! - `vector/`: the kernels, once, over vector operations; `x86/`: those operations.
+//! - `vector/`: the kernels, once, over vector operations; `x86/`, `aarch64/`: those operations;
+//! - `panels`: the kernels compiled for an instruction set.
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 mod driver;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod panels;
 mod scalar;
 mod scratch;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod vector;
 #[cfg(target_arch = "x86_64")]
 mod x86;

@@ -45,7 +45,7 @@ impl Scratch {
     /// Bytes that products of matrices with `cols` columns, which read activations of `format`, need
     /// for up to `tokens` tokens; `None` if that is more than there are addresses.
     pub fn bytes(format: ActFormat, cols: usize, tokens: usize) -> Option<usize> {
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
         {
             if tokens < super::GEMM_TOKENS {
                 return Some(0);
@@ -56,7 +56,7 @@ impl Scratch {
                 .checked_add(parts.chains)?
                 .checked_add(parts.acts)
         }
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         {
             let _ = (format, cols, tokens);
             Some(0)

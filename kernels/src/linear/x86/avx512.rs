@@ -6,7 +6,7 @@
 
 use core::arch::x86_64::*;
 
-use super::panel_functions;
+use crate::linear::panels::panel_functions;
 use crate::linear::vector::simd::Simd;
 
 /// The instruction set, as a type.

@@ -1,10 +1,4 @@
-//! The vector operations of x86-64, and the panel kernels compiled with them.
-
-// An index is an address in a tile as much as one in an array.
-#![allow(clippy::needless_range_loop)]
-
-pub(super) mod avx2;
-pub(super) mod avx512;
+//! Compiling the kernels of [`super::vector`] for an instruction set: the same on every architecture.
 
 /// The register-tiled kernels for 4, 8 and 12 tokens of one parametrization. Those beyond a full
 /// group of the instruction set are never called: they repeat the first.
@@ -58,7 +52,7 @@ macro_rules! gemm_parts {
 /// are `$features`, and defines `panel_function` and `gemm`, which find them.
 macro_rules! panel_functions {
     ($isa:ty, $features:literal) => {
-        use super::{gemm_parts, tiles};
+        use crate::linear::panels::{gemm_parts, tiles};
         use crate::format::Format;
         use crate::linear::vector::gemm::{DecodeFn, Gemm, TileFn, panel, tile};
         use crate::linear::vector::{
@@ -237,4 +231,4 @@ macro_rules! panel_functions {
     };
 }
 
-use {gemm_parts, panel_functions, tiles};
+pub(super) use {gemm_parts, panel_functions, tiles};
