@@ -133,7 +133,8 @@ fn the_twin_of_avxvnni_equals_the_definition_bit_for_bit() {
             ] {
                 let mut expected = vec![f32::NAN; TOKENS * ROWS];
                 forward(Isa::Scalar, m, acts, TOKENS, &mut expected).unwrap();
-                assert!(wild || expected.iter().all(|e| e.is_finite() && *e != 0.0));
+                assert!(wild || expected.iter().all(|e| e.is_finite()));
+                assert!(wild || expected.iter().any(|e| *e != 0.0));
                 let differences = |tokens: usize, fault: Option<Fault>| {
                     planted::set(fault.map(|fault| (Isa::AvxVnni, fault)));
                     let y = twin(m, acts, stride, tokens);
