@@ -2,6 +2,7 @@
 
 pub mod act;
 pub mod attention;
+pub mod ceiling;
 pub mod counters;
 mod dispatch;
 pub mod error;
