@@ -18,6 +18,7 @@ pub mod pool;
 pub mod program;
 pub mod rope;
 pub mod rowwise;
+pub mod trial;
 
 pub use act::{ActFormat, ActRow};
 pub use error::ShapeError;

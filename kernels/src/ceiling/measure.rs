@@ -95,20 +95,16 @@ pub fn measure(threads: usize, seconds: f64, scope: Scope) -> Result<Ceiling, Ce
     for n in ends(threads, scope) {
         for &isa in &peak_isas {
             for elem in Elem::ALL {
-                let Some(work) = Loop::new(isa, elem) else {
+                let Some(probe) = peak_probe(isa, elem, n) else {
                     continue;
                 };
-                let iterations = iterations(work);
                 peaks.push(Peak {
                     elem,
                     isa,
                     threads: n,
                     gmac_s: nothing,
                 });
-                probes.push(Box::new(move |pool| {
-                    let seconds = together(pool, n, &|_| work.run(iterations))?;
-                    Ok((n * iterations * work.macs) as f64 / 1e9 / seconds)
-                }));
+                probes.push(probe);
             }
         }
     }
@@ -203,7 +199,7 @@ fn sets(host: &Host, n: usize, scope: Scope) -> Vec<(Level, Option<usize>)> {
 }
 
 /// Bytes to read memory from: several times the last cache, as far as there is memory.
-fn memory_bytes(host: &Host, threads: usize) -> usize {
+pub(crate) fn memory_bytes(host: &Host, threads: usize) -> usize {
     let wanted = (4 * host.last_level_bytes()).max(256 << 20);
     let room = host.available_bytes.map_or(wanted, |n| n / 8);
     let unit = WINDOW * threads;
@@ -285,6 +281,16 @@ fn cached_probe(from: &Filled, n: usize, set: usize, isa: Isa, streams: usize) -
         })?;
         Ok((n * passes * set) as f64 / 1e9 / seconds)
     })
+}
+
+/// A peak of `n` threads in GMAC/s; `None` if the set has no such instruction.
+pub(crate) fn peak_probe(isa: Isa, elem: Elem, n: usize) -> Option<Probe<'static>> {
+    let work = Loop::new(isa, elem)?;
+    let iterations = iterations(work);
+    Some(Box::new(move |pool| {
+        let seconds = together(pool, n, &|_| work.run(iterations))?;
+        Ok((n * iterations * work.macs) as f64 / 1e9 / seconds)
+    }))
 }
 
 /// How many iterations of a loop fill a piece.

@@ -6,7 +6,7 @@
 //!
 //! All figures come from many short pieces of work, taken in turn: a busy moment hits all of them
 //! alike, and the median forgets it. This module knows no kernel, no format and no model; the
-//! kernels are measured in `crate::trial` with the tools of this one.
+//! kernels are measured in [`crate::trial`] with the tools of this one.
 //!
 //! - `figure`: medians and spreads; `probe`: pieces in turn; `steady`: drift, steal, neighbours;
 //! - `host`: what the machine says of itself; `memory`: pages to read from;
@@ -27,6 +27,7 @@ mod x86;
 pub use figure::{Figure, share};
 pub use host::{Cache, Host};
 pub use measure::{Scope, measure};
+pub(crate) use measure::{memory_bytes, peak_probe};
 pub use memory::{Memory, Pages};
 pub use peak::{Elem, Peak};
 pub use read::{Level, Read, read};
