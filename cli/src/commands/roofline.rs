@@ -1,14 +1,17 @@
 //! `hob roofline`: what this machine could do at best.
 
+use crate::report::picture::{Picture, Roof};
 use crate::report::{self, Form, csv, number, range, table::Table, threads};
 use clap::Args;
 use hob_kernels::ceiling::{Ceiling, Elem, Level, Pages, Read, Scope, measure, share};
+use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
 Examples:
   hob roofline                      all cores, about 8 seconds
   hob roofline --threads 1 --json   one core, for a script
   hob roofline --csv > roof.csv     every reader and peak, a line each
+  hob roofline --svg roof.svg       the picture (`hob kernels --svg` adds the kernels)
 
 Every figure is the median of many short pieces of work, taken in turn; low..high are the first and
 the last tenth of them. Bandwidth is that of the best of several readers. A warning on standard error
@@ -23,6 +26,9 @@ pub(crate) struct RooflineArgs {
     /// How long to measure
     #[arg(long, value_name = "S", default_value_t = 8.0, value_parser = seconds)]
     seconds: f64,
+    /// Draw a roofline picture into this file
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
     #[command(flatten)]
     form: Form,
 }
@@ -38,6 +44,9 @@ pub(crate) fn seconds(text: &str) -> Result<f64, String> {
 pub(crate) fn run(args: &RooflineArgs) -> anyhow::Result<()> {
     let n = super::threads(args.threads);
     let ceiling = measure(n, args.seconds, Scope::Full)?;
+    if let Some(path) = &args.svg {
+        report::save(path, &picture(&ceiling).to_string())?;
+    }
     if args.form.json {
         println!("{}", report::ceiling(&ceiling));
     } else if args.form.csv {
@@ -192,6 +201,49 @@ fn to_text(c: &Ceiling) -> String {
     out.push_str(&format!("{t}\n"));
     out.push_str(&meaning(c));
     out
+}
+
+/// All roofs on all threads, and memory's on one.
+fn picture(c: &Ceiling) -> Picture {
+    let roof = |level: Level, n| {
+        let read = c.bandwidth(level, n)?;
+        let label = match (level, n) {
+            (Level::Dram, n) => format!("DRAM, {}", threads(n)),
+            _ => level.name().to_owned(),
+        };
+        Some(Roof {
+            label,
+            rate: read.gb_s.median,
+            dashed: n != c.threads,
+        })
+    };
+    let mut memory: Vec<Roof> = Level::ALL
+        .iter()
+        .filter_map(|&l| roof(l, c.threads))
+        .collect();
+    if c.threads > 1 {
+        memory.extend(roof(Level::Dram, 1));
+    }
+    let peaks = c.peaks.iter().filter(|p| p.threads == c.threads);
+    Picture {
+        title: format!("Roofline of {}", c.host.cpu),
+        subtitle: format!(
+            "{}, {} GHz, measured in {} s",
+            threads(c.threads),
+            number(c.steadiness.clock_ghz.median),
+            number(c.seconds),
+        ),
+        memory,
+        peaks: peaks
+            .map(|p| Roof {
+                label: format!("{} {}", p.isa.name(), p.elem.name()),
+                rate: p.gmac_s.median,
+                dashed: false,
+            })
+            .collect(),
+        points: Vec::new(),
+        series: Vec::new(),
+    }
 }
 
 /// What the figures mean for a model, in two lines.

@@ -4,7 +4,7 @@ use hob_kernels::ceiling::{Ceiling, Figure, Steadiness};
 use serde_json::{Value, json};
 
 /// `{median, low, high, samples}`; a figure without samples has nulls.
-fn figure(f: &Figure) -> Value {
+pub(crate) fn figure(f: &Figure) -> Value {
     json!({ "median": f.median, "low": f.low, "high": f.high, "samples": f.samples })
 }
 

@@ -1,13 +1,16 @@
-//! How measurements are shown: tables, CSV, JSON.
+//! How measurements are shown: tables, CSV, JSON, pictures.
 
 pub(crate) mod csv;
 mod json;
+pub(crate) mod picture;
 pub(crate) mod table;
 
-pub(crate) use json::{ceiling, steadiness};
+pub(crate) use json::{ceiling, figure, steadiness};
 
+use anyhow::Context;
 use clap::Args;
 use hob_kernels::ceiling::{Figure, Host, Steadiness};
+use std::path::Path;
 
 /// In which form a report is printed; a table unless asked otherwise.
 #[derive(Args, Clone, Copy, Default)]
@@ -67,6 +70,11 @@ pub(crate) fn machine(host: &Host, steadiness: &Steadiness) -> String {
         caches.join(", "),
         if host.caches_known { "" } else { " (assumed)" },
     )
+}
+
+/// Writes a picture.
+pub(crate) fn save(path: &Path, text: &str) -> anyhow::Result<()> {
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Says on standard error if the machine was disturbed, in every form of report.

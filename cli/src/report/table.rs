@@ -10,10 +10,10 @@ pub(crate) struct Table {
 
 impl Table {
     /// A table with this head, of which the first `left` columns hold text.
-    pub(crate) fn new<const N: usize>(left: usize, head: [&str; N]) -> Table {
+    pub(crate) fn new<S: Into<String>>(left: usize, head: impl IntoIterator<Item = S>) -> Table {
         Table {
             left,
-            rows: vec![head.map(str::to_owned).to_vec()],
+            rows: vec![head.into_iter().map(Into::into).collect()],
         }
     }
 
