@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::commands::{bench, logits, perplexity, pull, run, show, synth};
+use crate::commands::{bench, kernels, logits, perplexity, pull, roofline, run, show, synth};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hob::{EngineOptions, KvElem, WeightsMode};
 use std::path::PathBuf;
@@ -34,6 +34,10 @@ pub(crate) enum Command {
     Perplexity(perplexity::PerplexityArgs),
     /// Measure prefill and decode speed
     Bench(bench::BenchArgs),
+    /// Measure what this machine could do at best: bandwidth, multiply-adds, synchronisation
+    Roofline(roofline::RooflineArgs),
+    /// Check every kernel bit for bit, and time it against this machine's ceiling
+    Kernels(kernels::KernelsArgs),
     /// Make a random-weight model of a well-known shape, for benchmarks
     Synth(synth::SynthArgs),
 }

@@ -8,6 +8,7 @@
 mod args;
 mod catalogue;
 mod commands;
+mod report;
 mod store;
 mod terminal;
 

@@ -3,6 +3,7 @@
 pub mod act;
 mod aligned;
 pub mod attention;
+pub mod ceiling;
 pub mod counters;
 mod dispatch;
 pub mod error;
@@ -18,6 +19,7 @@ pub mod pool;
 pub mod program;
 pub mod rope;
 pub mod rowwise;
+pub mod trial;
 
 pub use act::{ActFormat, ActRow};
 pub use error::ShapeError;

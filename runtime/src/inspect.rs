@@ -151,7 +151,7 @@ impl Inspection {
         for (i, region) in self.program.regions.iter().enumerate() {
             let line = match region {
                 Region::Rows { dim, steps } => {
-                    let steps: Vec<&str> = steps.iter().map(step_name).collect();
+                    let steps: Vec<&str> = steps.iter().map(RowStep::name).collect();
                     format!("rows/{}: {}", dim_name(*dim), steps.join(", "))
                 }
                 Region::Linear { dim, jobs } => {
@@ -181,20 +181,5 @@ fn dim_name(dim: Dim) -> &'static str {
     match dim {
         Dim::Tokens => "tokens",
         Dim::Outputs => "outputs",
-    }
-}
-
-fn step_name(step: &RowStep) -> &'static str {
-    match step {
-        RowStep::RopeAngles { .. } => "rope_angles",
-        RowStep::Embed { .. } => "embed",
-        RowStep::RmsNorm { .. } => "rms_norm",
-        RowStep::Quantize { .. } => "quantize",
-        RowStep::AddVector { .. } => "add_bias",
-        RowStep::Rope { .. } => "rope",
-        RowStep::KvStore { .. } => "kv_store",
-        RowStep::Map { .. } => "map",
-        RowStep::Zip { .. } => "zip",
-        RowStep::Select { .. } => "select",
     }
 }

@@ -43,6 +43,7 @@ pub use error::{LoadError, SessionError};
 pub use generate::{Completion, Event, Finish, Request};
 pub use hob_kernels::isa::{Isa, IsaError};
 pub use hob_kernels::kv::KvElem;
+pub use hob_kernels::program::{Profile, RegionProfile};
 pub use hob_models::template::Message;
 pub use inspect::{FormatShare, Inspection};
 pub use memory::{MemoryPlan, available as available_memory};

@@ -175,13 +175,8 @@ pub(crate) fn weights(model: &Model, weights: &Weights) -> Result<Vec<Loaded>, L
                         LoadError::Plan(format!("tensor `{}` has no bytes", decl.name))
                     })?;
                     let packed = t.layout == Layout::Packed;
-                    Ok(Loaded::Matrix(WeightMatrix::new(
-                        blob,
-                        t.format,
-                        t.rows(),
-                        t.cols(),
-                        packed,
-                    )?))
+                    let m = WeightMatrix::new(blob, t.format, t.rows(), t.cols(), packed)?;
+                    Ok(Loaded::Matrix(m.named(&decl.name)))
                 }
                 WeightKind::Vector { plus } => {
                     let mut x = vec![0.0; t.cols()];

@@ -1,14 +1,31 @@
-//! `hob bench`: prefill and decode speed, medians over several rounds.
+//! `hob bench`: prefill and decode speed, medians over several rounds; with `--profile`, also where
+//! the time goes.
+
+mod profile;
 
 use crate::args::EngineArgs;
+use crate::report;
 use anyhow::bail;
 use clap::Args;
-use hob::{Cancel, Engine, Request, Sampling, SessionOptions};
+use hob::{Cancel, Engine, Profile, Request, Sampling, SessionOptions};
+use hob_kernels::ceiling::Ceiling;
+use profile::Phase;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Instant;
 
+const EXAMPLES: &str = "\
+Examples:
+  hob bench model.gguf                          256 tokens of prompt, 32 generated
+  hob bench model.gguf --prompt 512 --json      for a script
+  hob bench model.gguf --profile --threads 1    each step against this machine's roof
+
+With --profile, `of roof` is the least time that a step's bytes and multiply-adds could take at the
+bandwidth and peaks measured beside it, as a share of the time it took; over 100% means that caches
+helped. `waited` is time at barriers.";
+
 #[derive(Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct BenchArgs {
     /// Model file, or a name from the store
     model: PathBuf,
@@ -21,6 +38,9 @@ pub(crate) struct BenchArgs {
     /// Rounds, of which the medians are reported
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     repeat: u16,
+    /// Report also where the time goes, step by step, against this machine's roof
+    #[arg(long)]
+    profile: bool,
     /// Print a JSON object
     #[arg(long)]
     json: bool,
@@ -57,10 +77,8 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
         ignore_end: true,
         ..Default::default()
     };
-    let (mut prefill, mut decode) = (Vec::new(), Vec::new());
-    let never = Cancel::new();
-    // One round more, first, that is not counted: it faults pages in and wakes the threads.
-    for round in 0..=args.repeat {
+    let round = || -> anyhow::Result<Round> {
+        let never = Cancel::new();
         let mut session = engine.session(SessionOptions {
             context: args.prompt + args.r#gen,
             ..Default::default()
@@ -68,24 +86,44 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
         let start = Instant::now();
         session.prefill(&ids, &never, |_, _| ())?;
         let prefill_s = start.elapsed().as_secs_f64();
+        let prefill = engine.take_profile();
         let start = Instant::now();
         let done = session.generate(&request, &never, |_| ControlFlow::Continue(()))?;
-        let decode_s = start.elapsed().as_secs_f64();
-        if round > 0 {
-            prefill.push(args.prompt as f64 / prefill_s);
-            if done.tokens > 0 {
-                decode.push(done.tokens as f64 / decode_s);
-            }
+        Ok(Round {
+            prefill_s,
+            decode_s: start.elapsed().as_secs_f64(),
+            generated: done.tokens,
+            profiles: prefill.zip(engine.take_profile()),
+        })
+    };
+    // One round that is not counted: it faults pages in and wakes the threads.
+    round()?;
+    let (mut prefill, mut decode) = (Vec::new(), Vec::new());
+    for _ in 0..args.repeat {
+        let r = round()?;
+        prefill.push(args.prompt as f64 / r.prefill_s);
+        if r.generated > 0 {
+            decode.push(r.generated as f64 / r.decode_s);
         }
     }
     let (prefill_tok_s, decode_tok_s) = (median(prefill), median(decode));
+    let profiled = match args.profile {
+        true => Some(profiled(&engine, args.repeat, round)?),
+        false => None,
+    };
     if args.json {
-        let report = serde_json::json!({
+        let mut report = serde_json::json!({
             "model": path.file_name().map(|n| n.to_string_lossy()),
             "prompt": args.prompt, "gen": args.r#gen, "repeat": args.repeat,
             "threads": engine.threads(), "isa": engine.isa().name(), "load_s": load_s,
             "prefill_tok_s": prefill_tok_s, "decode_tok_s": decode_tok_s,
         });
+        if let Some(p) = &profiled {
+            report["profile"] = serde_json::json!({
+                "roof": profile::roof_json(&p.roof, &p.measured),
+                "prefill": p.phases[0].json(&p.roof), "decode": p.phases[1].json(&p.roof),
+            });
+        }
         println!("{report}");
     } else {
         println!(
@@ -103,6 +141,66 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
             "decode   {decode_tok_s:9.1} tokens/s   ({} tokens)",
             args.r#gen
         );
+        if let Some(p) = &profiled {
+            println!("\n{}", profile::roof_text(&p.roof, engine.isa()));
+            for phase in &p.phases {
+                print!("\n{}", phase.text(&p.roof));
+            }
+        }
+    }
+    for c in profiled.iter().flat_map(|p| &p.measured) {
+        report::warn(&c.steadiness);
     }
     Ok(())
+}
+
+/// What one round took.
+struct Round {
+    prefill_s: f64,
+    decode_s: f64,
+    generated: usize,
+    /// Of prefill and of decode, if the engine keeps profiles.
+    profiles: Option<(Profile, Profile)>,
+}
+
+/// Where the time went, in rounds of their own.
+struct Profiled {
+    roof: profile::Roof,
+    measured: Vec<Ceiling>,
+    phases: [Phase; 2],
+}
+
+/// Measures the roof, profiles as many rounds as were timed, and measures the roof again.
+fn profiled(
+    engine: &Engine,
+    rounds: u16,
+    round: impl Fn() -> anyhow::Result<Round>,
+) -> anyhow::Result<Profiled> {
+    let (before, first) = profile::roof(engine.threads(), engine.isa())?;
+    let phase = |name, unit| Phase {
+        name,
+        unit,
+        units: 0,
+        profile: Profile::default(),
+        seconds: 0.0,
+    };
+    let [mut prefill, mut decode] = [phase("prefill", "prompt"), phase("decode", "token")];
+    engine.set_profiling(true);
+    for _ in 0..rounds {
+        let r = round()?;
+        let Some((p, d)) = r.profiles else { continue };
+        prefill.units += 1;
+        prefill.seconds += r.prefill_s;
+        prefill.profile.add(&p);
+        decode.units += d.tokens;
+        decode.seconds += r.decode_s;
+        decode.profile.add(&d);
+    }
+    engine.set_profiling(false);
+    let (after, second) = profile::roof(engine.threads(), engine.isa())?;
+    Ok(Profiled {
+        roof: before.or_higher(after),
+        measured: vec![first, second],
+        phases: [prefill, decode],
+    })
 }

@@ -1,9 +1,11 @@
 //! One file a command: its arguments, and what it does.
 
 pub(crate) mod bench;
+pub(crate) mod kernels;
 pub(crate) mod logits;
 pub(crate) mod perplexity;
 pub(crate) mod pull;
+pub(crate) mod roofline;
 pub(crate) mod run;
 pub(crate) mod show;
 pub(crate) mod synth;
@@ -22,6 +24,8 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Logits(args) => logits::run(&args)?,
         Command::Perplexity(args) => perplexity::run(&args)?,
         Command::Bench(args) => bench::run(&args)?,
+        Command::Kernels(args) => kernels::run(&args)?,
+        Command::Roofline(args) => roofline::run(&args)?,
         Command::Synth(args) => synth::run(&args)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -39,4 +43,10 @@ pub(crate) fn model_path(model: &Path) -> anyhow::Result<PathBuf> {
     anyhow::bail!(
         "no model `{name}`: it is neither a file nor in the store (`hob list` shows the store, `hob pull` fills it)"
     )
+}
+
+/// As many threads as asked for, else one per core that the system lets this process use.
+pub(crate) fn threads(asked: Option<u16>) -> usize {
+    let available = || std::thread::available_parallelism().map_or(1, usize::from);
+    asked.map_or_else(available, usize::from).clamp(1, 256)
 }

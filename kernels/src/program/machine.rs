@@ -3,6 +3,7 @@
 use super::attend::{self, AttendScratch};
 use super::check::check;
 use super::layout::{Layout, layout};
+use super::profile::{Profile, Profiler};
 use super::{
     AlignedBytes, BufId, Dim, KvCache, PAGE_POSITIONS, Program, ProgramError, REPLICATED_ROWS,
     Region, rows,
@@ -13,6 +14,7 @@ use crate::linear::{self, Epilogue, OutCols};
 use crate::pack::TILE_ROWS;
 use crate::pool::{Pool, Worker};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::time::Instant;
 
 /// Weights that a worker claims at once, at most.
 const CLAIM_BYTES: usize = 64 * 1024;
@@ -88,6 +90,7 @@ pub struct Machine {
     pages: Vec<*mut u8>,
     page_at: Vec<usize>,
     partials: AlignedBytes,
+    profiler: Option<Profiler>,
 }
 
 // SAFETY: the raw page pointers are only valid, and only used, inside `run`.
@@ -213,6 +216,7 @@ impl Machine {
             pages: Vec::new(),
             page_at: Vec::new(),
             partials: AlignedBytes::zeroed(0).ok_or(ProgramError::Memory(0))?,
+            profiler: None,
             layout,
             isa,
             max_tokens,
@@ -246,6 +250,17 @@ impl Machine {
     /// The program that runs.
     pub fn program(&self) -> &Program {
         &self.program
+    }
+
+    /// Begins to keep a profile of what runs, anew, or stops.
+    pub fn set_profiling(&mut self, on: bool) {
+        self.profiler = on.then(|| Profiler::new(&self.program, self.threads()));
+    }
+
+    /// What was spent since profiling began or the profile was last taken; `None` if it is off.
+    pub fn take_profile(&mut self) -> Option<Profile> {
+        let profiler = self.profiler.as_mut()?;
+        Some(profiler.take(&self.program))
     }
 
     /// Width of a row of logits.
@@ -308,7 +323,9 @@ impl Machine {
             fault: AtomicBool::new(false),
             stop_at: AtomicUsize::new(usize::MAX),
             cancel,
+            profiler: self.profiler.as_ref(),
         };
+        let began = self.profiler.is_some().then(Instant::now);
         let ran = self.pool.run(&|w: Worker<'_>| walk(&shared, &w));
         let (stopped, fault) = (
             shared.stop_at.load(Relaxed) != usize::MAX,
@@ -317,6 +334,11 @@ impl Machine {
         drop(shared);
         // The pointers are dead once the caches are no longer borrowed.
         self.pages.clear();
+        if let (Some(profiler), Some(began)) = (&mut self.profiler, began) {
+            let seqs = batch.seqs.iter().map(|s| (s.start, s.tokens));
+            let outputs = batch.outputs.len();
+            profiler.count(&self.program, seqs, outputs, began.elapsed());
+        }
         ran.map_err(|e| RunError::Worker(e.to_string()))?;
         match (fault, stopped) {
             (true, _) => Err(RunError::Weights),
@@ -418,6 +440,7 @@ pub(super) struct Shared<'a> {
     fault: AtomicBool,
     stop_at: AtomicUsize,
     cancel: &'a AtomicBool,
+    profiler: Option<&'a Profiler>,
 }
 
 // SAFETY: workers write disjoint parts (claimed chunks, own private arenas) and read only what
@@ -595,13 +618,17 @@ impl Shared<'_> {
 /// One worker's walk through all regions.
 fn walk(s: &Shared<'_>, w: &Worker<'_>) {
     let mut barriers = 0usize;
+    let clock = s.profiler.map(|p| p.clock(w.index));
+    let clock = clock.as_ref();
     // Worker 0 looks at the caller's flag before a barrier, and all stop behind the next one:
     // the same one for everybody.
     let mut meet = |s: &Shared<'_>| {
         if w.index == 0 && s.stop_at.load(Relaxed) == usize::MAX && s.cancel.load(Relaxed) {
             s.stop_at.store(barriers + 1, Relaxed);
         }
+        clock.inspect(|c| c.arrive());
         w.barrier();
+        clock.inspect(|c| c.leave());
         barriers += 1;
         s.stop_at.load(Relaxed) < barriers
     };
@@ -641,6 +668,7 @@ fn walk(s: &Shared<'_>, w: &Worker<'_>) {
                 unsafe { attend::region(s, w, 2 * i, a, &mut meet) }
             }
         };
+        clock.inspect(|c| c.end(i));
         if stop {
             return;
         }

@@ -19,11 +19,13 @@ mod cache;
 mod check;
 mod layout;
 mod machine;
+mod profile;
 mod rows;
 
 pub use crate::aligned::AlignedBytes;
 pub use cache::KvCache;
 pub use machine::{Batch, Machine, RunError, Seq, decode_bytes, working_bytes};
+pub use profile::{Profile, RegionProfile};
 
 use crate::act::ActFormat;
 use crate::format::Format;
@@ -99,6 +101,7 @@ pub struct WeightMatrix {
     rows: usize,
     cols: usize,
     packed: bool,
+    name: Option<Arc<str>>,
 }
 
 impl WeightMatrix {
@@ -116,9 +119,21 @@ impl WeightMatrix {
             rows,
             cols,
             packed,
+            name: None,
         };
         m.view()?;
         Ok(m)
+    }
+
+    /// The same matrix with a name, which reports show.
+    pub fn named(mut self, name: &str) -> WeightMatrix {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Its name; empty if it was given none.
+    pub fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or_default()
     }
 
     /// The view that kernels take.
@@ -358,6 +373,29 @@ impl Region {
 }
 
 impl RowStep {
+    /// The name that reports show.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            RowStep::RopeAngles { .. } => "rope_angles",
+            RowStep::Embed { .. } => "embed",
+            RowStep::RmsNorm { .. } => "rms_norm",
+            RowStep::Quantize { .. } => "quantize",
+            RowStep::AddVector { .. } => "add_bias",
+            RowStep::Rope { .. } => "rope",
+            RowStep::KvStore { .. } => "kv_store",
+            RowStep::Map { f, .. } => match f {
+                Map::Scale(_) => "scale",
+                Map::Softcap(_) => "softcap",
+            },
+            RowStep::Zip { f, .. } => match f {
+                Zip::Add => "add",
+                Zip::SiluMul => "silu_mul",
+                Zip::GeluTanhMul => "gelu_mul",
+            },
+            RowStep::Select { .. } => "select",
+        }
+    }
+
     pub(crate) fn accesses(&self) -> (Vec<BufId>, Option<BufId>) {
         match *self {
             RowStep::RopeAngles { out, .. } | RowStep::Embed { out, .. } => (vec![], Some(out)),
