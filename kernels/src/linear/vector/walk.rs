@@ -128,10 +128,10 @@ impl Walk {
         let block_bytes = self.block_bytes;
         // SAFETY: parts of the caller's panel and tokens.
         unsafe {
-            if is(self.isa, Fault::SwappedOrder) && first == 0 && n >= 2 {
-                (self.kernel)(panel.add(block_bytes), 1, 1, acts, tokens, to);
-                (self.kernel)(panel, 0, 1, acts, tokens, to);
-                (self.kernel)(panel.add(2 * block_bytes), 2, n - 2, acts, tokens, to);
+            if is(self.isa, Fault::SwappedOrder) && first == 0 && n >= 3 {
+                for (at, blocks) in [(0, 1), (2, 1), (1, 1), (3, n - 3)] {
+                    (self.kernel)(panel.add(at * block_bytes), at, blocks, acts, tokens, to);
+                }
                 return true;
             }
             if is(self.isa, Fault::DroppedTail) && range.end == of {

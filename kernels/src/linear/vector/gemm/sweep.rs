@@ -188,10 +188,10 @@ impl Call {
                 let acts = self.acts.add(first * self.acts_bytes);
                 (self.kernel)(panel, n, acts, chains);
             };
-            if is(isa, Fault::SwappedOrder) && self.blocks >= 2 {
-                part(1, 1);
-                part(0, 1);
-                part(2, self.blocks - 2);
+            if is(isa, Fault::SwappedOrder) && self.blocks >= 3 {
+                for (first, blocks) in [(0, 1), (2, 1), (1, 1), (3, self.blocks - 3)] {
+                    part(first, blocks);
+                }
                 return true;
             }
             if is(isa, Fault::DroppedTail) && last {
