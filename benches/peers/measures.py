@@ -4,6 +4,7 @@ in the log."""
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -194,6 +195,7 @@ def start(run):
         path = run.file(name)
         if ":" in name:  # a synthetic shape: without a tokenizer
             path = files.with_vocabulary(path, vocabulary, path.with_name(f"{path.stem}-text.gguf"))
+        shutil.rmtree(packed, ignore_errors=True)  # else hob's first start would not be one
         series = Series()
         for engine in run.engine_names:
             series.turn((engine, "first"), lambda: first_token(run, engine, path, packed, round=-1))
