@@ -106,7 +106,7 @@ def spinners(cores):
             started.append(subprocess.Popen([sys.executable, "-c", code, str(core)], stdout=subprocess.PIPE))
         for process in started:
             process.stdout.readline()
-        yield
+        yield [process.pid for process in started]
     finally:
         for process in started:
             process.kill()
@@ -124,9 +124,9 @@ def busy(run):
             for state, taken in states.items():
                 for engine in order:
                     b = Bench(16, run.gen, run.threads, run.repeat)
-                    with spinners(taken):
+                    with spinners(taken) as pids:
                         series.turn((engine, state), lambda: run.engines.bench(
-                            engine, path, b, measure="busy", round=r, spinners=len(taken)))
+                            engine, path, b, pids, measure="busy", round=r, taken=taken))
         rows = [["decode tok/s", *(c for s in states for c in ([s, "keeps"] if s != "idle" else [s]))]]
         report = {"rows": [], "errors": {" ".join(c): e for c, e in series.errors.items()}}
         for engine in run.engine_names:
