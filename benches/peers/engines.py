@@ -53,12 +53,13 @@ class Engines:
             return [self.candle, path, b.prompt, b.gen, b.repeat]
         return [sys.executable, HERE / "llama_turn.py", engine, path, b.prompt, b.gen, b.threads, b.repeat]
 
-    def bench(self, engine, path, b, **labels):
-        """A turn's report: prefill_tok_s, decode_tok_s and more. All of it goes to the log, failures too."""
+    def bench(self, engine, path, b, beside=(), **labels):
+        """A turn's report: prefill_tok_s, decode_tok_s and more. All of it goes to the log, failures too. `beside`
+        are processes that are meant to compute meanwhile."""
         labels |= {"engine": engine, "file": path.name, **vars(b)}
         # candle's threads; and errors without backtraces.
         env = os.environ | {"RAYON_NUM_THREADS": str(b.threads), "RUST_BACKTRACE": "0", "RUST_LIB_BACKTRACE": "0"}
-        with self.log.watch(labels) as record:
+        with self.log.watch(labels, beside) as record:
             command = [str(c) for c in self.command(engine, path, b)]
             done = subprocess.run(command, env=env, capture_output=True, text=True)
             if done.returncode:
@@ -88,9 +89,14 @@ def ticks():
     return (busy + idle + wait + steal) / hz, steal / hz, busy / hz
 
 
-def children():
+def computed(running=()):
+    """Seconds that children computed: those that ended, and these that still run."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+    seconds = usage.ru_utime + usage.ru_stime
+    for pid in running:
+        user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        seconds += (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    return seconds
 
 
 class Log:
@@ -116,8 +122,8 @@ class Log:
         with open(self.path, "a") as file:
             file.write(json.dumps(record) + "\n")
 
-    def watch(self, labels):
-        return Watch(self, labels)
+    def watch(self, labels, beside=()):
+        return Watch(self, labels, beside)
 
     def summary(self):
         return (f"raw data: {self.path}; in {self.disturbed} of {self.turns} turns other work took over 5 % of the "
@@ -126,26 +132,24 @@ class Log:
 
 class Watch:
     """A turn with what else the cores did: `steal`, the share that the host took, and `others`, the share of
-    processes that the turn did not start."""
+    processes that the measurement did not start."""
 
-    def __init__(self, log, labels):
-        self.log, self.record = log, dict(labels)
+    def __init__(self, log, labels, beside):
+        self.log, self.record, self.beside = log, dict(labels), beside
 
     def __enter__(self):
         self.record["load_average"] = os.getloadavg()[0]
-        self.began, self.before, self.own = time.monotonic(), ticks(), children()
+        self.began, self.before, self.own = time.monotonic(), ticks(), computed(self.beside)
         return self.record
 
     def __exit__(self, kind, error, trace):
         all_, steal, busy = (b - a for a, b in zip(self.before, ticks()))
         share = lambda seconds: round(max(seconds, 0) / all_, 4) if all_ else 0
         self.record |= {"seconds": round(time.monotonic() - self.began, 3), "steal": share(steal),
-                        "others": share(busy - (children() - self.own))}
+                        "others": share(busy - (computed(self.beside) - self.own))}
         if error:
             self.record["error"] = str(error)
         self.log.turns += 1
-        # Spinners of `busy` are meant to be there.
-        expected = self.record.get("spinners", 0) * self.record["seconds"] / all_ if all_ else 0
-        self.log.disturbed += self.record["others"] - expected > 0.05 or self.record["steal"] > 0.02
+        self.log.disturbed += self.record["others"] > 0.05 or self.record["steal"] > 0.02
         self.log.write(self.record)
         return False

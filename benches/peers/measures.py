@@ -4,6 +4,7 @@ in the log."""
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -105,7 +106,7 @@ def spinners(cores):
             started.append(subprocess.Popen([sys.executable, "-c", code, str(core)], stdout=subprocess.PIPE))
         for process in started:
             process.stdout.readline()
-        yield
+        yield [process.pid for process in started]
     finally:
         for process in started:
             process.kill()
@@ -123,9 +124,9 @@ def busy(run):
             for state, taken in states.items():
                 for engine in order:
                     b = Bench(16, run.gen, run.threads, run.repeat)
-                    with spinners(taken):
+                    with spinners(taken) as pids:
                         series.turn((engine, state), lambda: run.engines.bench(
-                            engine, path, b, measure="busy", round=r, spinners=len(taken)))
+                            engine, path, b, pids, measure="busy", round=r, taken=taken))
         rows = [["decode tok/s", *(c for s in states for c in ([s, "keeps"] if s != "idle" else [s]))]]
         report = {"rows": [], "errors": {" ".join(c): e for c, e in series.errors.items()}}
         for engine in run.engine_names:
@@ -194,6 +195,7 @@ def start(run):
         path = run.file(name)
         if ":" in name:  # a synthetic shape: without a tokenizer
             path = files.with_vocabulary(path, vocabulary, path.with_name(f"{path.stem}-text.gguf"))
+        shutil.rmtree(packed, ignore_errors=True)  # else hob's first start would not be one
         series = Series()
         for engine in run.engine_names:
             series.turn((engine, "first"), lambda: first_token(run, engine, path, packed, round=-1))
