@@ -14,11 +14,41 @@ use hob_kernels::format::Format;
 /// Architecture, format of the matrices, element type of the cache; then the hashes of the model file
 /// and of the logits of all tokens.
 const GOLDEN: [(&str, Format, KvElem, u64, u64); 5] = [
-    ("llama", Format::Q4K, KvElem::F16, 0, 0),
-    ("llama", Format::Mxfp4, KvElem::F32, 0, 0),
-    ("qwen2", Format::Q5_1, KvElem::Q8_0, 0, 0),
-    ("qwen3", Format::Q6K, KvElem::F16, 0, 0),
-    ("gemma3", Format::BF16, KvElem::F16, 0, 0),
+    (
+        "llama",
+        Format::Q4K,
+        KvElem::F16,
+        0xc7eb_f7d4_0344_19f2,
+        0x58b6_ffa7_f0e1_47e4,
+    ),
+    (
+        "llama",
+        Format::Mxfp4,
+        KvElem::F32,
+        0xdd2c_3191_3366_9095,
+        0xc90b_e832_c2b5_39d0,
+    ),
+    (
+        "qwen2",
+        Format::Q5_0,
+        KvElem::Q8_0,
+        0xfe11_5260_d225_5c0b,
+        0x8784_5776_0c0b_a740,
+    ),
+    (
+        "qwen3",
+        Format::Q6K,
+        KvElem::F16,
+        0x7ff1_2d97_096f_eeab,
+        0x6f50_f300_a370_a9a3,
+    ),
+    (
+        "gemma3",
+        Format::BF16,
+        KvElem::F16,
+        0xdabf_3621_af1a_c40d,
+        0x745a_10e7_d17d_4f32,
+    ),
 ];
 
 /// FNV-1a (<http://www.isthe.com/chongo/tech/comp/fnv/>), 64 bits.
