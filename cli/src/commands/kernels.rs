@@ -328,6 +328,7 @@ impl Report {
             }],
             peaks,
             points,
+            guides: Vec::new(),
             series: series.iter().map(|i| i.name().to_owned()).collect(),
         }
     }

@@ -3,6 +3,7 @@
 use crate::report::picture::{Picture, Roof};
 use crate::report::{self, Form, csv, number, range, table::Table, threads};
 use clap::Args;
+use hob_kernels::Format;
 use hob_kernels::ceiling::{Ceiling, Elem, Level, Pages, Read, Scope, measure, share};
 use std::path::PathBuf;
 
@@ -242,6 +243,19 @@ fn picture(c: &Ceiling) -> Picture {
             })
             .collect(),
         points: Vec::new(),
+        // What one token multiplies for each byte of its weights.
+        guides: [
+            Format::F32,
+            Format::F16,
+            Format::Q8_0,
+            Format::Q4K,
+            Format::Q2K,
+        ]
+        .map(|f| {
+            let each = f.block_len() as f64 / f.block_bytes() as f64;
+            (format!("one token, {f}"), each)
+        })
+        .to_vec(),
         series: Vec::new(),
     }
 }

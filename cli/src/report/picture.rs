@@ -34,6 +34,8 @@ pub(crate) struct Picture {
     /// Peaks, GMAC/s.
     pub(crate) peaks: Vec<Roof>,
     pub(crate) points: Vec<Point>,
+    /// Multiply-adds for each byte that are worth a mark of their own, by name.
+    pub(crate) guides: Vec<(String, f64)>,
     /// What the colours of points mean; the first one is labelled.
     pub(crate) series: Vec<String>,
 }
@@ -55,7 +57,7 @@ text{font:11px ui-sans-serif,system-ui,'DejaVu Sans',sans-serif;fill:#24292f}\
 .grid{stroke:#d8dee4;stroke-width:.7}.edge{stroke:#8c959f;fill:none}\
 .mem{stroke:#0969da;fill:none;stroke-width:1.8}.memtext{fill:#0969da}\
 .peak{stroke:#bc4c00;fill:none;stroke-width:1.8}.peaktext{fill:#bc4c00}\
-.dash{stroke-dasharray:6 4}.lead{stroke:#8c959f;stroke-width:.6}\
+.dash{stroke-dasharray:6 4}.edge.dash{stroke-width:.8;stroke-dasharray:2 3}.lead{stroke:#8c959f;stroke-width:.6}\
 .halo{stroke:#fff;stroke-width:3;paint-order:stroke;stroke-linejoin:round}\
 .s0{fill:#8250df}.s1{fill:#1a7f37}.s2{fill:#bf8700}.s3{fill:#cf222e}\
 @media (prefers-color-scheme:dark){text{fill:#e6edf3}.quiet{fill:#9198a1}.ground{fill:#0d1117}\
@@ -129,7 +131,8 @@ impl Picture {
         let (peak_low, peak) = bounds(self.peaks.iter().map(|r| r.rate)).unwrap_or((1.0, 1.0));
         let (slow, _) = bounds(self.memory.iter().map(|r| r.rate)).unwrap_or((1.0, 1.0));
         // To the left of everything; to the right of the last ridge and of every point.
-        let x0 = x0.min(1.0) / 2.0;
+        let guides = self.guides.iter().map(|g| g.1);
+        let x0 = bounds(guides).map_or(x0, |g| x0.min(g.0)).min(1.0) / 2.0;
         let x1 = (4.0 * peak / slow).max(2.0 * x1);
         let lowest = bounds(self.points.iter().map(|p| p.gmac_s)).map_or(f64::MAX, |b| b.0);
         // The scalar peak may lie far below: it is drawn only if it is in reach.
@@ -200,7 +203,7 @@ impl Picture {
 
     /// The roofs, and the areas that their labels cover.
     fn roofs(&self, out: &mut String, s: &Scale) -> Result<Vec<Area>, fmt::Error> {
-        let mut taken = Vec::new();
+        let mut taken: Vec<Area> = Vec::new();
         let peaks = self.merged_peaks();
         let top = peaks.first().map_or(s.y.1.exp2(), |p| p.0);
         let fast = bounds(self.memory.iter().map(|r| r.rate)).map_or(1.0, |b| b.1);
@@ -212,6 +215,12 @@ impl Picture {
             }
             let from = s.x((rate / fast).max(s.x.0.exp2()));
             write!(out, "<path class='peak' d='M{from:.1} {y:.1}H{RIGHT}'/>")?;
+            taken.push(Area {
+                x: from,
+                y: y - 2.0,
+                w: RIGHT - from,
+                h: 4.0,
+            });
             // Names in the margin, each below the one before.
             let lines = wrapped(&format!("{label} {}", super::number(*rate)));
             free_y = (y + 4.0).max(free_y + LINE);
@@ -239,15 +248,18 @@ impl Picture {
                 out,
                 "<path class='mem{dash}' d='M{ax:.1} {ay:.1}L{bx:.1} {by:.1}'/>"
             )?;
-            // Along the line: names of neighbours at different heights.
+            // Along the line, at different heights; below it if another line is close above.
             let share = 0.30 + 0.16 * (i % 4) as f64;
+            let close = |r: &&&Roof| r.rate > roof.rate && r.rate < 1.7 * roof.rate;
+            let below = memory.iter().any(|r| close(&r));
             let (x, y) = (ax + share * (bx - ax), ay + share * (by - ay));
             let label = format!("{} {} GB/s", roof.label, super::number(roof.rate));
             write!(
                 out,
                 "<text class='memtext halo' transform='translate({x:.1} {y:.1}) rotate({:.1})' \
-                 text-anchor='middle' dy='-5'>{}</text>",
+                 text-anchor='middle' dy='{}'>{}</text>",
                 -slope,
+                if below { 14 } else { -5 },
                 escaped(&label)
             )?;
             let half = CHAR * label.chars().count() as f64 / 2.0;
@@ -255,9 +267,10 @@ impl Picture {
             let pieces = 8;
             for p in 0..=pieces {
                 let t = half * (2.0 * f64::from(p) / f64::from(pieces) - 1.0);
+                let shift = if below { 12.0 } else { -6.0 };
                 taken.push(Area {
-                    x: x + t * dx - 12.0,
-                    y: y + t * dy - 18.0,
+                    x: x + t * dx + shift - 6.0,
+                    y: y + t * dy + shift - 12.0,
                     w: 18.0,
                     h: 20.0,
                 });
@@ -330,6 +343,17 @@ impl Picture {
             escaped(&self.subtitle)
         )?;
         self.axes(&mut out, &s)?;
+        for (label, x) in self.guides.iter().filter(|g| usable(g.1)) {
+            let x = s.x(*x);
+            write!(
+                out,
+                "<path class='edge dash' d='M{x:.1} {TOP}V{BOTTOM}'/>\
+                 <text class='quiet halo' transform='translate({:.1} {:.1}) rotate(-90)'>{}</text>",
+                x - 4.0,
+                BOTTOM - 8.0,
+                escaped(label)
+            )?;
+        }
         let mut taken = self.roofs(&mut out, &s)?;
         self.draw_points(&mut out, &s, &mut taken)?;
         for (i, name) in self.series.iter().enumerate() {
@@ -386,6 +410,9 @@ fn wrapped(text: &str) -> Vec<String> {
             Some(line) if line.len() + word.trim_end().len() <= 24 => line.push_str(word),
             _ => lines.push(word.to_owned()),
         }
+    }
+    for line in &mut lines {
+        line.truncate(line.trim_end().len());
     }
     lines
 }
@@ -447,6 +474,7 @@ mod tests {
             points: (0..40)
                 .map(|i| point(i, 1.0 + 0.02 * i as f64, 40.0 + 0.1 * i as f64))
                 .collect(),
+            guides: vec![("one token, Q4_K".to_owned(), 1.78)],
             series: vec!["avx512".to_owned(), "avx2".to_owned()],
         }
     }
@@ -478,7 +506,8 @@ mod tests {
         assert!(svg.contains("&lt;CPU&gt; &amp; &#39;more&#39;"));
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         assert_eq!(svg.matches("<circle").count(), 40 + 2);
-        assert!(svg.contains("avx2 int8, avx512 bf16"));
+        assert!(svg.contains(">avx2 int8,<") && svg.contains(">avx512 bf16 236<"));
+        assert!(svg.contains(">one token, Q4_K<"));
         let empty = Picture {
             memory: Vec::new(),
             peaks: Vec::new(),
@@ -504,7 +533,7 @@ mod tests {
     fn long_names_break_behind_commas() {
         assert_eq!(
             wrapped("avx2 int8, avx512 bf16 236"),
-            ["avx2 int8, ", "avx512 bf16 236"]
+            ["avx2 int8,", "avx512 bf16 236"]
         );
         assert_eq!(wrapped("a, b 1"), ["a, b 1"]);
         assert_eq!(
