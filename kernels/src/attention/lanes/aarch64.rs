@@ -53,8 +53,8 @@ impl Lanes for Neon {
     #[inline(always)]
     unsafe fn store(v: V, p: *mut f32) {
         unsafe {
-            for i in 0..4 {
-                vst1q_f32(p.add(4 * i), v[i])
+            for (i, v) in v.into_iter().enumerate() {
+                vst1q_f32(p.add(4 * i), v);
             }
         }
     }
