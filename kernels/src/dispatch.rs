@@ -12,21 +12,27 @@ use crate::isa::Isa;
 #[inline]
 pub(crate) fn proven(isa: Isa) -> Isa {
     use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
-    /// 0 until asked, then 1 + the index of the best set.
-    static BEST: AtomicU8 = AtomicU8::new(0);
-    let best = match BEST.load(Relaxed) {
-        0 => {
-            let best = 1 + Isa::best() as u8;
-            BEST.store(best, Relaxed);
-            best
-        }
-        best => best,
-    };
-    // The sets are ordered, and each includes those below it.
-    if (isa as u8) < best { isa } else { Isa::Scalar }
+    /// A bit for each available set; 0 until asked, as the first, scalar code, always is.
+    static AVAILABLE: AtomicU8 = AtomicU8::new(0);
+    const { assert!(Isa::ALL.len() <= 8) };
+    let mut available = AVAILABLE.load(Relaxed);
+    if available == 0 {
+        available = Isa::available()
+            .into_iter()
+            .fold(0, |bits, isa| bits | 1 << isa as u8);
+        AVAILABLE.store(available, Relaxed);
+    }
+    if available >> isa as u8 & 1 == 1 {
+        isa
+    } else {
+        Isa::Scalar
+    }
 }
 
 /// Declares functions that run on the instruction set given as their first argument.
+///
+/// On ARM64 one compilation serves all: its baseline has the vectors and the fused multiply-add that
+/// these bodies want, and what later sets add (integer dot products) they have no use for.
 macro_rules! per_isa {
     ($(
         $(#[$meta:meta])*
@@ -52,9 +58,12 @@ macro_rules! per_isa {
                 match $crate::dispatch::proven(isa) {
                     // SAFETY: `proven` returns only a set that this CPU has.
                     $crate::isa::Isa::Avx512 => return unsafe { avx512($($arg),*) },
-                    // SAFETY: as above.
-                    $crate::isa::Isa::Avx2 => return unsafe { avx2($($arg),*) },
-                    $crate::isa::Isa::Scalar => {}
+                    // What VNNI adds, integer dot products, is of no use to these bodies.
+                    $crate::isa::Isa::AvxVnni | $crate::isa::Isa::Avx2 => {
+                        // SAFETY: as above; AvxVnni includes Avx2.
+                        return unsafe { avx2($($arg),*) };
+                    }
+                    _ => {}
                 }
             }
             let _ = isa;

@@ -6,7 +6,8 @@
 
 use std::fmt;
 
-/// An instruction set that kernels are written for. Ordered from slowest to fastest.
+/// An instruction set that kernels are written for. Those of one architecture are ordered from
+/// slowest to fastest; a later one need not include the one before it.
 ///
 /// Every variant exists on every architecture, so that names and tables are portable; only those
 /// in [`Isa::available`] may be passed to a kernel.
@@ -16,8 +17,17 @@ pub enum Isa {
     Scalar,
     /// x86-64 with `avx2,fma,f16c,bmi1,bmi2`.
     Avx2,
+    /// x86-64 with all of [`Isa::Avx2`] and `avxvnni`: `vpdpbusd` and `vpdpwssd` on 256 bits, in the
+    /// VEX encoding, which most CPUs with AVX-512 lack.
+    AvxVnni,
     /// x86-64 with all of [`Isa::Avx2`] and `avx512f,avx512bw,avx512vl,avx512dq,avx512vnni`.
     Avx512,
+    /// ARM64 as every CPU has it: Armv8.0 with Advanced SIMD.
+    Neon,
+    /// ARM64 with `dotprod`.
+    Dotprod,
+    /// ARM64 with `dotprod` and `i8mm`.
+    I8mm,
 }
 
 /// Why an instruction set cannot be used.
@@ -69,15 +79,27 @@ impl Isa {
     /// The environment variable that [`Isa::choose`] reads when no option is given.
     pub const ENV: &str = "HOB_ISA";
 
-    /// All sets that hob knows, slowest first, whether or not this CPU has them.
-    pub const ALL: [Isa; 3] = [Isa::Scalar, Isa::Avx2, Isa::Avx512];
+    /// All sets that hob knows, in their order, whether or not this CPU has them.
+    pub const ALL: [Isa; 7] = [
+        Isa::Scalar,
+        Isa::Avx2,
+        Isa::AvxVnni,
+        Isa::Avx512,
+        Isa::Neon,
+        Isa::Dotprod,
+        Isa::I8mm,
+    ];
 
     /// The name used in options, the environment and reports.
     pub const fn name(self) -> &'static str {
         match self {
             Isa::Scalar => "scalar",
             Isa::Avx2 => "avx2",
+            Isa::AvxVnni => "avxvnni",
             Isa::Avx512 => "avx512",
+            Isa::Neon => "neon",
+            Isa::Dotprod => "dotprod",
+            Isa::I8mm => "i8mm",
         }
     }
 
@@ -109,6 +131,7 @@ impl Isa {
         match self {
             Isa::Scalar => true,
             Isa::Avx2 => avx2(),
+            Isa::AvxVnni => avx2() && is_x86_feature_detected!("avxvnni"),
             Isa::Avx512 => {
                 avx2()
                     && is_x86_feature_detected!("avx512f")
@@ -117,11 +140,27 @@ impl Isa {
                     && is_x86_feature_detected!("avx512dq")
                     && is_x86_feature_detected!("avx512vnni")
             }
+            Isa::Neon | Isa::Dotprod | Isa::I8mm => false,
         }
     }
 
     /// Whether this CPU (and its operating system) can run it.
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    pub fn is_available(self) -> bool {
+        use std::arch::is_aarch64_feature_detected;
+        match self {
+            // Rust's ARM64 targets take Advanced SIMD for granted.
+            Isa::Scalar | Isa::Neon => true,
+            Isa::Dotprod => is_aarch64_feature_detected!("dotprod"),
+            Isa::I8mm => {
+                is_aarch64_feature_detected!("dotprod") && is_aarch64_feature_detected!("i8mm")
+            }
+            Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => false,
+        }
+    }
+
+    /// Whether this CPU (and its operating system) can run it.
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     pub fn is_available(self) -> bool {
         self == Isa::Scalar
     }
@@ -202,5 +241,17 @@ mod tests {
         let available = Isa::available();
         assert_eq!(available.first(), Some(&Isa::Scalar));
         assert_eq!(available.last(), Some(&Isa::best()));
+    }
+
+    #[test]
+    fn what_is_available_is_of_this_architecture() {
+        for isa in Isa::available() {
+            assert!(match isa {
+                Isa::Scalar => true,
+                Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => cfg!(target_arch = "x86_64"),
+                Isa::Neon | Isa::Dotprod | Isa::I8mm => cfg!(target_arch = "aarch64"),
+            });
+        }
+        assert_eq!(Isa::Neon.is_available(), cfg!(target_arch = "aarch64"));
     }
 }

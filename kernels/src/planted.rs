@@ -12,7 +12,8 @@ use crate::isa::Isa;
 pub enum Fault {
     /// The last bit of one output of each tile is flipped.
     OneUlp,
-    /// The first two blocks along K are added in the wrong order.
+    /// The second and third blocks along K are added in the wrong order. (That of the first two shows
+    /// only where their products are not exact.)
     SwappedOrder,
     /// The last block along K is left out.
     DroppedTail,

@@ -76,7 +76,12 @@ proptest! {
                 let amax = x.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
                 let m = *x.iter().find(|v| v.abs() == amax).unwrap();
                 let (inverse, scale) = match format {
-                    ActFormat::Q8x32 => (127.0 / amax, amax / 127.0),
+                    ActFormat::Q8x32 => {
+                        let d = amax / 127.0;
+                        let rounded = half::f16::from_f32(d);
+                        let exact = !rounded.is_normal() || !(6.103_515_6e-5..=65504.0).contains(&d);
+                        (127.0 / amax, if exact { d } else { rounded.to_f32() })
+                    }
                     _ => (-127.0 / m, 1.0 / (-127.0 / m)),
                 };
                 if !inverse.is_finite() {
@@ -88,7 +93,8 @@ proptest! {
                     prop_assert_eq!(f32::from(*q), (x * inverse).round_ties_even());
                     prop_assert!((-127..=127).contains(q));
                     let error = (f64::from(d[i]) * f64::from(*q) - f64::from(*x)).abs();
-                    prop_assert!(error <= f64::from(d[i].abs()) * 0.500_02, "{} {} {}", x, q, d[i]);
+                    let bound = if format == ActFormat::Q8x32 { 0.565 } else { 0.500_02 };
+                    prop_assert!(error <= f64::from(d[i].abs()) * bound, "{} {} {}", x, q, d[i]);
                 }
             }
             for (sum, q) in sums.iter().zip(q.chunks(format.sum_block())) {

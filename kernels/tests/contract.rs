@@ -9,12 +9,12 @@ use std::collections::BTreeMap;
 use hob_kernels::act::{ACT_ALIGN, ActRow, quantize_row};
 use hob_kernels::format::{dequantize, dot, quantize};
 use hob_kernels::linear::{
-    Epilogue, Matrix, OutCols, PackedMatrix, RowMatrix, forward, forward_tiles,
+    Epilogue, Matrix, OutCols, PackedMatrix, RowMatrix, Scratch, forward, forward_tiles,
 };
 use hob_kernels::planted::{self, Fault};
 use hob_kernels::{Format, Isa, counters, pack};
 
-const TOKENS: [usize; 7] = [1, 2, 3, 5, 8, 13, 64];
+const TOKENS: [usize; 9] = [1, 2, 3, 5, 6, 8, 12, 13, 64];
 const ROWS: [usize; 6] = [1, 15, 16, 17, 40, 48];
 const MAX_TOKENS: usize = 64;
 const MAX_ROWS: usize = 48;
@@ -244,25 +244,20 @@ fn print_and_check_counters() {
             table.insert((run.kernel, format, run.isa), run.runs);
         }
     }
-    println!(
-        "{:<14} {:<8} {:>10} {:>10} {:>10}",
-        "kernel", "format", "scalar", "avx2", "avx512"
-    );
+    let isas = Isa::available();
+    let line = |kernel, format, cells: Vec<String>| {
+        let cells: String = cells.iter().map(|cell| format!(" {cell:>10}")).collect();
+        println!("{kernel:<14} {format:<8}{cells}");
+    };
+    let names = isas.iter().map(|isa| isa.name().to_owned()).collect();
+    line("kernel", "format", names);
     for kernel in ["linear.packed", "linear.rows"] {
         for format in Format::ALL {
-            let runs = Isa::ALL.map(|isa| table.get(&(kernel, format, isa)).copied().unwrap_or(0));
-            println!(
-                "{kernel:<14} {:<8} {:>10} {:>10} {:>10}",
-                format.name(),
-                runs[0],
-                runs[1],
-                runs[2]
-            );
-            for isa in Isa::available() {
-                assert!(
-                    runs[isa as usize] > 0,
-                    "{kernel} never ran for {format} with {isa}"
-                );
+            let runs = |isa: &Isa| table.get(&(kernel, format, *isa)).copied().unwrap_or(0);
+            let cells = isas.iter().map(|isa| runs(isa).to_string()).collect();
+            line(kernel, format.name(), cells);
+            for isa in &isas {
+                assert!(runs(isa) > 0, "{kernel} never ran for {format} with {isa}");
             }
         }
     }
@@ -271,8 +266,8 @@ fn print_and_check_counters() {
 #[test]
 fn work_may_be_split_anywhere_and_added_to_a_residual() {
     let mut random = Random(2);
-    let (rows, tokens) = (40, 5);
-    for format in Format::ALL {
+    let rows = 40;
+    for (format, tokens) in Format::ALL.into_iter().flat_map(|f| [(f, 5), (f, 13)]) {
         let cols = lengths(format)[1];
         let case = Case::new(format, cols, Weights::Natural, &mut random);
         let packed = case.packed(rows);
@@ -286,6 +281,8 @@ fn work_may_be_split_anywhere_and_added_to_a_residual() {
                     let residual: Vec<f32> = (0..tokens * rows).map(|_| random.normal()).collect();
                     let mut y = vec![f32::NAN; tokens * stride];
                     let mut z = residual.clone();
+                    let bytes = Scratch::bytes(format.activation(), cols, tokens).unwrap();
+                    let mut scratch = Scratch::new(bytes).unwrap();
                     for range in [split..3, 0..split, 3..9] {
                         // SAFETY: the buffers have the sizes of the shapes; isa is available; the
                         // residual is the output itself.
@@ -302,6 +299,7 @@ fn work_may_be_split_anywhere_and_added_to_a_residual() {
                                 tokens,
                                 out,
                                 epilogue,
+                                &mut scratch,
                             );
                             let z = z.as_mut_ptr();
                             let epilogue = Epilogue::Add {
@@ -318,6 +316,7 @@ fn work_may_be_split_anywhere_and_added_to_a_residual() {
                                 tokens,
                                 out,
                                 epilogue,
+                                &mut scratch,
                             );
                         }
                     }
@@ -337,25 +336,57 @@ fn work_may_be_split_anywhere_and_added_to_a_residual() {
     }
 }
 
+/// Rows whose panel does not fit the cache are taken in stretches, and the chains wait in between.
+#[test]
+fn long_rows_are_one_chain() {
+    let mut random = Random(5);
+    for format in Format::ALL {
+        let cols = if format.block_len() == 1 {
+            9001
+        } else {
+            16 << 10
+        };
+        let case = Case::new(format, cols, Weights::Natural, &mut random);
+        let (rows, tokens) = (40, 13);
+        let packed = case.packed(rows);
+        let m = PackedMatrix::new(format, rows, cols, &packed).unwrap();
+        for isa in Isa::available() {
+            let mut y = vec![f32::NAN; tokens * rows];
+            forward(isa, m.into(), case.acts(tokens), tokens, &mut y).unwrap();
+            assert_eq!(case.differences(rows, &y), 0, "{format} {isa}");
+        }
+    }
+}
+
 #[test]
 fn planted_errors_are_found() {
     let mut random = Random(3);
-    let (rows, tokens) = (40, 5);
-    for format in Format::ALL {
+    let rows = 40;
+    for (format, tokens) in Format::ALL.into_iter().flat_map(|f| [(f, 5), (f, 13)]) {
         let cols = 3 * format.block_len().max(21);
-        let case = Case::new(format, cols, Weights::Natural, &mut random);
-        let packed = case.packed(rows);
-        for m in [
-            Matrix::from(PackedMatrix::new(format, rows, cols, &packed).unwrap()),
-            Matrix::from(RowMatrix::new(format, rows, cols, case.rows(rows)).unwrap()),
-        ] {
+        // The order of blocks shows only where sums are not exact: with large ones too.
+        let cases = [Weights::Natural, Weights::Extreme]
+            .map(|kind| Case::new(format, cols, kind, &mut random));
+        for packed in [true, false] {
             for isa in Isa::available() {
-                let wrong = |fault: Option<Fault>| {
-                    planted::set(fault.map(|fault| (isa, fault)));
-                    let mut y = vec![f32::NAN; tokens * rows];
-                    forward(isa, m, case.acts(tokens), tokens, &mut y).unwrap();
-                    planted::set(None);
-                    case.differences(rows, &y)
+                let wrong = |fault: Option<Fault>| -> usize {
+                    let each = cases.iter().map(|case| {
+                        let bytes = case.packed(rows);
+                        let m = match packed {
+                            true => PackedMatrix::new(format, rows, cols, &bytes)
+                                .unwrap()
+                                .into(),
+                            false => RowMatrix::new(format, rows, cols, case.rows(rows))
+                                .unwrap()
+                                .into(),
+                        };
+                        planted::set(fault.map(|fault| (isa, fault)));
+                        let mut y = vec![f32::NAN; tokens * rows];
+                        forward(isa, m, case.acts(tokens), tokens, &mut y).unwrap();
+                        planted::set(None);
+                        case.differences(rows, &y)
+                    });
+                    each.sum()
                 };
                 assert_eq!(wrong(None), 0);
                 for fault in Fault::ALL {

@@ -11,7 +11,7 @@ use hob_kernels::pack::unpack_matrix;
 use hob_models::error::Error;
 use hob_models::files::{Keep, Kind, ModelFile, ModelFiles};
 use hob_models::format::Format;
-use hob_models::gguf::GgufWriter;
+use hob_models::gguf::{GgufWriter, Owned};
 use hob_models::mapping::Bytes;
 use hob_models::packed::{
     PREAMBLE_BYTES, PackOptions, Preamble, Watch, cache_lookup, cached, pack_file, unpack_to,
@@ -89,14 +89,14 @@ fn the_original_comes_back_bit_for_bit() {
         assert_eq!(preamble.sha256, Some(sha));
         assert_eq!(
             std::fs::metadata(&dst).unwrap().len() as usize,
-            original.len() + PREAMBLE_BYTES
+            original.len() + Preamble::len(preamble.shift)
         );
         assert!(std::fs::metadata(&dst).unwrap().permissions().readonly());
 
         let packed = open(&dst);
         assert_eq!(packed.kind, Kind::Packed);
         assert_ne!(
-            &packed.bytes[PREAMBLE_BYTES..],
+            &packed.bytes[Preamble::len(preamble.shift)..],
             &original[..],
             "nothing was packed"
         );
@@ -256,6 +256,33 @@ fn progress_reaches_the_total() {
     assert_eq!((sum.0.into_inner(), sum.1.into_inner()), (len, len));
 }
 
+/// GGUF aligns tensors to 32 bytes, and a packed file most of their bytes to a line of 64.
+#[test]
+fn matrices_start_at_a_line() {
+    let dir = tempfile::tempdir().unwrap();
+    // Headers of all lengths mod 64, by a name that grows.
+    let mut shifts = std::collections::BTreeSet::new();
+    for extra in 0..8 {
+        let name = Owned::from("x".repeat(8 * extra));
+        let tensors: [(_, _, &[u64]); 2] = [
+            ("a", Format::Q4_0, &[64, 48]),
+            ("b", Format::Q4_0, &[64, 16]),
+        ];
+        let file = common::gguf(&[("general.name", name)], &tensors);
+        let src = put(dir.path(), "m.gguf", file);
+        let dst = dir.path().join("m.hob");
+        let preamble = pack_file(&open(&src), &dst, HASHED, &()).unwrap();
+        shifts.insert(preamble.shift);
+        let weights = Weights::open(&dst).unwrap();
+        for name in ["a", "b"] {
+            let address = weights.tensor(name).unwrap().bytes.as_ptr().addr();
+            assert_eq!(address % 64, 0, "{name} with {extra}");
+        }
+        std::fs::remove_file(&dst).unwrap();
+    }
+    assert_eq!(shifts.into_iter().collect::<Vec<_>>(), [0, 32]);
+}
+
 #[test]
 fn damage_is_found_and_named() {
     let dir = tempfile::tempdir().unwrap();
@@ -303,8 +330,9 @@ fn damage_is_found_and_named() {
             .unwrap_err()
             .to_string()
     };
-    let inner = &good[PREAMBLE_BYTES..];
+    let inner = &good[Preamble::len(good[29])..];
     let p = Preamble {
+        shift: 0,
         kind: Kind::Gguf,
         original_bytes: inner.len() as u64,
         sha256: None,
@@ -339,6 +367,13 @@ fn damage_is_found_and_named() {
         )
         .contains("original length")
     );
+    let shifted = |shift| Preamble { shift, ..p };
+    assert!(forged(shifted(64), inner).contains("shift"));
+    assert!(forged(shifted(63), &[]).contains("original length"));
+    let mut dirty = shifted(32).to_bytes();
+    *dirty.last_mut().unwrap() = 1;
+    let dirty = read([&dirty, inner].concat()).unwrap_err().to_string();
+    assert!(dirty.contains("byte 4127"), "{dirty}");
     // Packed in packed.
     assert!(
         forged(

@@ -33,8 +33,8 @@ pub enum WeightsMode {
 pub struct EngineOptions {
     /// Worker threads; `None` for one per available core.
     pub threads: Option<usize>,
-    /// Forces an instruction set by name ("scalar", "avx2", "avx512"); `None` takes the
-    /// environment variable `HOB_ISA`, or else the best one.
+    /// Forces an instruction set by name ("scalar", "avx2", "neon" and so on: [`Isa::ALL`]); `None`
+    /// takes the environment's `HOB_ISA`, else the best.
     pub isa: Option<String>,
     /// How weights reach the kernels.
     pub weights: WeightsMode,

@@ -52,8 +52,6 @@ pub(super) fn quantize(
 #[target_feature(enable = "avx2")]
 #[inline]
 fn signed_extreme<const N: usize>(x: &[f32; N]) -> f32 {
-    // The bits of floats order magnitudes. As signed integers the largest is the largest positive
-    // float; as unsigned ones the largest negative, if there is one.
     let (mut signed, mut unsigned) = (_mm256_setzero_si256(), _mm256_setzero_si256());
     for x in x.as_chunks::<8>().0 {
         // SAFETY: `x` is 32 bytes.
@@ -68,15 +66,7 @@ fn signed_extreme<const N: usize>(x: &[f32; N]) -> f32 {
     };
     let positive = fold(signed, |a, b| _mm_max_epi32(a, b));
     let negative = fold(unsigned, |a, b| _mm_max_epu32(a, b));
-    // Without a negative element `negative` equals `positive`, which it then must not replace.
-    let magnitude = negative & 0x7fff_ffff;
-    let is_negative = negative >> 31 == 1
-        && (magnitude > positive
-            || (magnitude == positive
-                && x.iter()
-                    .find(|v| v.to_bits() & 0x7fff_ffff == positive)
-                    .is_some_and(|v| v.is_sign_negative())));
-    f32::from_bits(if is_negative { negative } else { positive })
+    super::signed_extreme_of(x, positive, negative)
 }
 
 /// 32 quants, and lanes that add up to the sums of the first and the second 16.

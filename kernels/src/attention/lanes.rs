@@ -255,6 +255,11 @@ mod x86 {
     }
 }
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
+#[cfg(target_arch = "aarch64")]
+pub(super) use aarch64::Neon;
+
 #[cfg(test)]
 mod tests {
     #[test]

@@ -42,10 +42,14 @@ pub(super) unsafe fn attend(
             Isa::Avx512 => {
                 return over_elem::<super::lanes::Avx512>(elem, head, scoring, queries, partials);
             }
-            Isa::Avx2 => {
+            Isa::Avx2 | Isa::AvxVnni => {
                 return over_elem::<super::lanes::Avx2>(elem, head, scoring, queries, partials);
             }
-            Isa::Scalar => {}
+            _ => {}
+        }
+        #[cfg(target_arch = "aarch64")]
+        if matches!(isa, Isa::Neon | Isa::Dotprod | Isa::I8mm) {
+            return over_elem::<super::lanes::Neon>(elem, head, scoring, queries, partials);
         }
         let _ = isa;
         over_elem::<Portable>(elem, head, scoring, queries, partials)

@@ -147,7 +147,7 @@ pub(super) mod of32 {
     }
 
     /// Per block: `isum = sum(q * a)`; `acc = fma(d * d_a, isum, acc)`; with a minimum then
-    /// `acc = fma(m * d_a, sum(a), acc)`.
+    /// `acc = fma(m, d_a * sum(a), acc)`.
     pub(in crate::format) fn dot<B: Block32<N>, const N: usize>(
         row: &[u8],
         act: ActRow<'_>,
@@ -166,7 +166,7 @@ pub(super) mod of32 {
                     .sum();
             acc = (w.d * d_a).mul_add(isum as f32, acc);
             if B::HAS_MIN {
-                acc = (w.m * d_a).mul_add(*sum as f32, acc);
+                acc = w.m.mul_add(d_a * *sum as f32, acc);
             }
         }
         acc

@@ -1,13 +1,14 @@
 //! Walks tiles, tokens and panels around a panel kernel, and stores what comes out.
 //!
-//! In: a matrix, a range of its 16-row tiles, activations. For each tile, tokens go in groups past
-//! the weights, and each output's chain runs through the columns in ascending order. Full tiles of a
+//! In: a matrix, a range of its 16-row tiles, activations. Few tokens go in groups past the weights
+//! of each tile; for many, weights are decoded once into a panel that all tokens sweep. Either way
+//! each output's chain runs through the columns in ascending order. Full tiles of a
 //! packed matrix are read in place; other rows are interleaved panel by panel into a scratch of a few
 //! kilobytes on the stack, rows that do not exist being zero and never stored. It knows no format.
 
 use std::ops::Range;
 
-use super::{Epilogue, Matrix, OutCols, scalar};
+use super::{Epilogue, GEMM_TOKENS, Matrix, OutCols, Scratch, scalar};
 use crate::counters::Counter;
 use crate::format::Format;
 use crate::isa::Isa;
@@ -35,6 +36,7 @@ pub unsafe fn forward_tiles(
     tokens: usize,
     out: OutCols,
     epilogue: Epilogue,
+    scratch: &mut Scratch,
 ) {
     let tiles = tiles.start..tiles.end.min(m.tiles());
     if tiles.is_empty() || tokens == 0 {
@@ -49,29 +51,53 @@ pub unsafe fn forward_tiles(
         // SAFETY: rows and tokens of this call; the caller vouches for both pointers.
         unsafe { store(&out, epilogue, first_row, n_rows, token, y) }
     };
-    match panel_function(isa, m.format()) {
+    match kernels(isa, m.format()) {
         // SAFETY: the caller's promises, passed on.
         None => unsafe { scalar::run(isa, m, tiles, acts, act_stride, tokens, store) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: the caller's promises, passed on.
-        Some(kernel) => unsafe {
-            super::vector::walk::run(isa, kernel, m, tiles, acts, act_stride, tokens, store);
-        },
+        #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+        Some((panel, gemm)) => {
+            use super::vector::{Acts, gemm::sweep, walk};
+            let acts = Acts::of(m.format().activation().layout(m.cols()), acts, act_stride);
+            // SAFETY: the caller's promises, passed on.
+            unsafe {
+                if tokens >= GEMM_TOKENS
+                    && sweep::run(isa, &gemm, &m, tiles.clone(), &acts, tokens, scratch, store)
+                {
+                    return;
+                }
+                walk::run(isa, panel, m, tiles, acts, tokens, store);
+            }
+        }
     }
 }
 
-/// The vector kernel of a format; none where the definition itself is asked for.
+/// The vector kernels of a format; none where the definition itself is asked for (or a set of another
+/// architecture, which is never available).
 #[cfg(target_arch = "x86_64")]
-fn panel_function(isa: Isa, format: Format) -> Option<super::vector::PanelFn> {
+fn kernels(isa: Isa, format: Format) -> Option<(super::vector::PanelFn, super::vector::Gemm)> {
+    use super::x86::{avx2, avx512, avxvnni};
     match isa {
-        Isa::Scalar => None,
-        Isa::Avx2 => Some(super::x86::avx2::panel_function(format)),
-        Isa::Avx512 => Some(super::x86::avx512::panel_function(format)),
+        Isa::Scalar | Isa::Neon | Isa::Dotprod | Isa::I8mm => None,
+        Isa::Avx2 => Some((avx2::panel_function(format), avx2::gemm(format))),
+        Isa::AvxVnni => Some((avxvnni::panel_function(format), avxvnni::gemm(format))),
+        Isa::Avx512 => Some((avx512::panel_function(format), avx512::gemm(format))),
     }
 }
 
-#[cfg(not(target_arch = "x86_64"))]
-fn panel_function(_: Isa, _: Format) -> Option<std::convert::Infallible> {
+/// As on x86-64.
+#[cfg(target_arch = "aarch64")]
+fn kernels(isa: Isa, format: Format) -> Option<(super::vector::PanelFn, super::vector::Gemm)> {
+    use super::aarch64::{dotprod, i8mm, neon};
+    match isa {
+        Isa::Scalar | Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => None,
+        Isa::Neon => Some((neon::panel_function(format), neon::gemm(format))),
+        Isa::Dotprod => Some((dotprod::panel_function(format), dotprod::gemm(format))),
+        Isa::I8mm => Some((i8mm::panel_function(format), i8mm::gemm(format))),
+    }
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn kernels(_: Isa, _: Format) -> Option<std::convert::Infallible> {
     None
 }
 

@@ -7,16 +7,26 @@
 //!
 //! - `driver`: tiles, token groups, epilogues; knows no format;
 //! - `scalar`: the definition, row by row;
-//! - `vector/`: the kernels, once, over vector operations; `x86/`: those operations.
+//! - `vector/`: the kernels, once, over vector operations; `x86/`, `aarch64/`: those operations;
+//! - `panels`: the kernels compiled for an instruction set.
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 mod driver;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod panels;
 mod scalar;
-#[cfg(target_arch = "x86_64")]
+mod scratch;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod vector;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 pub use driver::forward_tiles;
+pub use scratch::Scratch;
+
+/// From this many tokens on, decoding weights into a panel for all of them pays.
+pub const GEMM_TOKENS: usize = 6;
 
 use crate::act::ACT_ALIGN;
 use crate::error::{ShapeError, check_len};
@@ -234,6 +244,11 @@ pub fn forward(
         }
         .into());
     }
+    let scratch = Scratch::bytes(m.format().activation(), m.cols(), tokens).and_then(Scratch::new);
+    // Without memory for it, the slower way.
+    let Some(mut scratch) = scratch.or_else(|| Scratch::new(0)) else {
+        return Err(too_large().into());
+    };
     // SAFETY: isa is available; the lengths are those that the shapes ask for; `out` is borrowed.
     unsafe {
         let out = OutCols::new(out.as_mut_ptr(), m.rows());
@@ -246,6 +261,7 @@ pub fn forward(
             tokens,
             out,
             Epilogue::Store,
+            &mut scratch,
         );
     }
     Ok(())

@@ -18,6 +18,11 @@ use std::time::Instant;
 
 /// Weights that a worker claims at once, at most.
 const CLAIM_BYTES: usize = 64 * 1024;
+/// Tiles that a worker claims at once when tokens are many, at most: as many as share a panel.
+const CLAIM_TILES: usize = 4;
+/// Claims of each worker in a product with many tokens, at least, so that all end at about the same
+/// time, unless tiles are fewer.
+const CLAIMS: usize = 12;
 /// Rows that a worker claims at once, at most.
 const CLAIM_ROWS: usize = 16;
 
@@ -79,6 +84,7 @@ pub struct Machine {
     private: Vec<AlignedBytes>,
     scratch: Vec<AlignedBytes>,
     attend: Vec<AttendScratch>,
+    linear: Vec<linear::Scratch>,
     claims: Vec<AtomicUsize>,
     row_seq: Vec<(u32, u32)>,
     pages: Vec<*mut u8>,
@@ -101,7 +107,8 @@ pub fn working_bytes(
     let per_worker = l
         .private_bytes
         .checked_add(scratch_bytes(program))?
-        .checked_add(attend::scratch_bytes(program))?;
+        .checked_add(attend::scratch_bytes(program))?
+        .checked_add(linear_bytes(program, max_tokens, max_outputs)?)?;
     per_worker.checked_mul(threads)?.checked_add(l.shared_bytes)
 }
 
@@ -113,6 +120,25 @@ pub fn decode_bytes(program: &Program, positions: usize, threads: usize) -> usiz
         return 0;
     }
     attend::split_floats(program, 1, spans).saturating_mul(size_of::<f32>())
+}
+
+/// What the products of a program need beside their operands, for each worker.
+fn linear_bytes(p: &Program, max_tokens: usize, max_outputs: usize) -> Option<usize> {
+    let mut bytes = 0usize;
+    for region in &p.regions {
+        if let Region::Linear { dim, jobs } = region {
+            let rows = if *dim == Dim::Tokens {
+                max_tokens
+            } else {
+                max_outputs
+            };
+            for w in jobs.iter().map(|j| &j.weight) {
+                let format = w.format().activation();
+                bytes = bytes.max(linear::Scratch::bytes(format, w.cols(), rows)?);
+            }
+        }
+    }
+    Some(bytes)
 }
 
 /// The widest row that an embedding step gathers.
@@ -175,6 +201,13 @@ impl Machine {
                 .map(|_| AttendScratch::new(&program))
                 .collect::<Option<_>>()
                 .ok_or(ProgramError::Memory(0))?,
+            linear: {
+                let bytes = linear_bytes(&program, max_tokens, max_outputs)
+                    .ok_or(ProgramError::Memory(usize::MAX))?;
+                (0..threads)
+                    .map(|_| linear::Scratch::new(bytes).ok_or(ProgramError::Memory(bytes)))
+                    .collect::<Result<_, _>>()?
+            },
             claims: (0..2 * program.regions.len())
                 .map(|_| AtomicUsize::new(0))
                 .collect(),
@@ -277,6 +310,7 @@ impl Machine {
                 .iter_mut()
                 .map(|a| (a.as_mut_ptr(), a.as_slice().len()))
                 .collect(),
+            linear: self.linear.iter_mut().map(std::ptr::from_mut).collect(),
             attend: self.attend.iter_mut().map(std::ptr::from_mut).collect(),
             partials: (self.partials.as_mut_ptr().cast(), partials),
             row_seq: &self.row_seq,
@@ -392,6 +426,7 @@ pub(super) struct Shared<'a> {
     private: Vec<*mut u8>,
     scratch: Vec<(*mut u8, usize)>,
     attend: Vec<*mut AttendScratch>,
+    linear: Vec<*mut linear::Scratch>,
     /// Partial results of spans attended apart: address and number of floats (0: not apart).
     partials: (*mut f32, usize),
     row_seq: &'a [(u32, u32)],
@@ -472,6 +507,15 @@ impl Shared<'_> {
     #[allow(clippy::mut_from_ref)]
     pub(super) unsafe fn attend_scratch(&self, worker: usize) -> &mut AttendScratch {
         let scratch = self.attend[worker];
+        // SAFETY: one scratch a worker, by the caller.
+        unsafe { &mut *scratch }
+    }
+
+    /// # Safety
+    /// As [`Shared::scratch`].
+    #[allow(clippy::mut_from_ref)]
+    unsafe fn linear_scratch(&self, worker: usize) -> &mut linear::Scratch {
+        let scratch = self.linear[worker];
         // SAFETY: one scratch a worker, by the caller.
         unsafe { &mut *scratch }
     }
@@ -639,11 +683,19 @@ fn linear_region(
     rows: usize,
     jobs: &[super::LinearJob],
 ) {
-    let total: usize = jobs.iter().map(|j| j.weight.bytes()).sum();
-    let claim_bytes = CLAIM_BYTES.min(total / (4 * w.threads)).max(1);
+    // SAFETY: this worker's own.
+    let scratch = unsafe { s.linear_scratch(w.index) };
+    scratch.forget();
     let tiles = |j: &super::LinearJob| j.weight.rows().div_ceil(TILE_ROWS);
-    let per_claim =
-        |j: &super::LinearJob| (claim_bytes / (j.weight.bytes() / tiles(j)).max(1)).max(1);
+    let total: usize = jobs.iter().map(|j| j.weight.bytes()).sum();
+    let all_tiles: usize = jobs.iter().map(tiles).sum();
+    let claim_bytes = CLAIM_BYTES.min(total / (4 * w.threads)).max(1);
+    // Few tokens: time goes with bytes. Many: with tiles, of which some should share a panel.
+    let claim_tiles = (all_tiles / (CLAIMS * w.threads)).clamp(1, CLAIM_TILES);
+    let per_claim = |j: &super::LinearJob| match rows >= linear::GEMM_TOKENS {
+        true => claim_tiles,
+        false => (claim_bytes / (j.weight.bytes() / tiles(j)).max(1)).max(1),
+    };
     let chunks: usize = jobs.iter().map(|j| tiles(j).div_ceil(per_claim(j))).sum();
     while let Some(mut c) = s.claim(counter, chunks) {
         for j in jobs {
@@ -675,7 +727,9 @@ fn linear_region(
             unsafe {
                 let out = OutCols::new(out.cast(), out_bytes / 4);
                 let range = c * per..tiles.min((c + 1) * per);
-                linear::forward_tiles(s.isa, matrix, range, acts, act_stride, rows, out, epilogue);
+                linear::forward_tiles(
+                    s.isa, matrix, range, acts, act_stride, rows, out, epilogue, scratch,
+                );
             }
             break;
         }

@@ -22,7 +22,8 @@ mod machine;
 mod profile;
 mod rows;
 
-pub use cache::{AlignedBytes, KvCache};
+pub use crate::aligned::AlignedBytes;
+pub use cache::KvCache;
 pub use machine::{Batch, Machine, RunError, Seq, decode_bytes, working_bytes};
 pub use profile::{Profile, RegionProfile};
 

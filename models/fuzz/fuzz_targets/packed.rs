@@ -16,12 +16,15 @@ fuzz_target!(|data: &[u8]| {
     let Some(kind) = Kind::of(data).filter(|k| *k != Kind::Packed) else {
         return;
     };
-    let preamble = Preamble {
-        kind,
-        original_bytes: data.len() as u64,
-        sha256: None,
-    };
-    open([&preamble.to_bytes()[..], data].concat());
+    for shift in [0, 32] {
+        let preamble = Preamble {
+            kind,
+            original_bytes: data.len() as u64,
+            sha256: None,
+            shift,
+        };
+        open([&preamble.to_bytes()[..], data].concat());
+    }
 });
 
 fn open(bytes: Vec<u8>) {

@@ -1,4 +1,4 @@
-//! Packed files, the form in which hob's store keeps models: a preamble of 4096 bytes, then the original
+//! Packed files, the form in which hob's store keeps models: a preamble of 4096 bytes or a little more, then the original
 //! file byte for byte, but with the bytes of every matrix in the tile order that kernels read
 //! ([`hob_kernels::pack`], a permutation of the same size). So one file is mapped and run directly, and
 //! the original can be reproduced from it exactly.
@@ -12,7 +12,7 @@ mod preamble;
 mod write;
 
 pub use cache::{cache_lookup, cached};
-pub use preamble::{CONTAINER_VERSION, MAGIC, PREAMBLE_BYTES, Preamble};
+pub use preamble::{CONTAINER_VERSION, MAGIC, MAX_SHIFT, PREAMBLE_BYTES, Preamble};
 pub use write::{PackOptions, pack_file, unpack_to, verify};
 
 pub(crate) use jobs::pack_in_memory;
@@ -58,7 +58,7 @@ pub(crate) fn original(file: &ModelFile) -> Result<(Kind, Bytes, bool)> {
     // `read` compared the length with the preamble's.
     let inner = file
         .bytes
-        .slice(PREAMBLE_BYTES..file.bytes.len())
+        .slice(Preamble::len(preamble.shift)..file.bytes.len())
         .unwrap_or_else(|| Vec::new().into());
     Ok((preamble.kind, inner, true))
 }

@@ -11,11 +11,11 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::jobs::{Job, Meter, Way, file_jobs};
-use super::{PREAMBLE_BYTES, Preamble, Watch, original};
+use super::{MAX_SHIFT, Preamble, Watch, is_matrix, original};
 use crate::error::{Error, Result};
 use crate::files::{Keep, Kind, ModelFile};
 use crate::mapping::Bytes;
-use crate::weights::file_tensors;
+use crate::weights::{Tensor, file_tensors};
 
 /// How to pack.
 #[derive(Clone, Copy, Debug, Default)]
@@ -53,7 +53,9 @@ pub fn pack_file(
     let dir = directory(dst);
     let _lock = Lock::take(dir, watch)?;
     let free = free_bytes(dir)?;
-    let need = (len + PREAMBLE_BYTES) as u64 + SPARE_BYTES;
+    let shift = best_shift(&tensors, src.bytes.start());
+    let origin = Preamble::len(shift);
+    let need = (len + origin) as u64 + SPARE_BYTES;
     if free < need {
         return Err(Error::NoSpace {
             path: dir.to_owned(),
@@ -66,7 +68,7 @@ pub fn pack_file(
     let io = |doing| move |e| Error::io(dst, doing, e);
     temporary
         .file
-        .set_len((len + PREAMBLE_BYTES) as u64)
+        .set_len((len + origin) as u64)
         .map_err(io("reserve space for"))?;
 
     let hash = || -> Result<Option<[u8; 32]>> {
@@ -89,12 +91,8 @@ pub fn pack_file(
             let mut to = vec![0; from.len()];
             job.run(Way::Pack, &from, &mut to)
                 .map_err(|e| Error::malformed(&src.path, "packing", e.to_string()))?;
-            write_at(
-                &temporary.file,
-                &to,
-                (PREAMBLE_BYTES + job.range.start) as u64,
-            )
-            .map_err(io("write"))?;
+            write_at(&temporary.file, &to, (origin + job.range.start) as u64)
+                .map_err(io("write"))?;
             meter.add(from.len());
             Ok(())
         })
@@ -118,10 +116,31 @@ pub fn pack_file(
         kind: src.kind,
         original_bytes: len as u64,
         sha256,
+        shift,
     };
     write_at(&temporary.file, &preamble.to_bytes(), 0).map_err(io("write"))?;
     temporary.publish(dst)?;
     Ok(preamble)
+}
+
+/// The shift that makes the most bytes of matrices start at a line; 0 where none is better. Tensors'
+/// positions are those of their bytes in the owner, less `origin`.
+fn best_shift(tensors: &[Tensor], origin: usize) -> u8 {
+    let mut aligned = [0_usize; MAX_SHIFT as usize];
+    for t in tensors.iter().filter(|t| is_matrix(t)) {
+        let past = t.bytes.start().saturating_sub(origin) % aligned.len();
+        let shift = (aligned.len() - past) % aligned.len();
+        if let Some(bytes) = aligned.get_mut(shift) {
+            *bytes += t.bytes.len();
+        }
+    }
+    let mut best = 0;
+    for (shift, &bytes) in (0..MAX_SHIFT).zip(&aligned) {
+        if bytes > aligned.get(usize::from(best)).copied().unwrap_or(0) {
+            best = shift;
+        }
+    }
+    best
 }
 
 /// Streams the original's bytes out of `packed`, exactly, and returns their SHA-256. If one is recorded and

@@ -20,6 +20,13 @@ pub(crate) struct Header {
     pub(crate) mins: [u8; 256],
 }
 
+impl Header {
+    pub(crate) const ZERO: Header = Header {
+        scales: [0; 256],
+        mins: [0; 256],
+    };
+}
+
 /// What a format of superblocks must be able to read. `block` points to one superblock of 16 rows;
 /// `part` selects the rows of one vector.
 ///
@@ -62,10 +69,7 @@ pub(crate) unsafe fn run<S: Simd, B: Block256>(
     tokens: usize,
     chains: *mut Chains,
 ) {
-    let mut header = Header {
-        scales: [0; 256],
-        mins: [0; 256],
-    };
+    let mut header = Header::ZERO;
     // SAFETY: offsets stay below the sizes that the caller promised; tokens <= GROUP.
     unsafe {
         for b in 0..blocks {
@@ -240,7 +244,7 @@ impl<S: Simd> Group<S> {
             let isum = &mut sums.isum;
             let [scale, second_scale] = self.scales;
             if B::SUB == 32 {
-                match B::BITS {
+                match bits::<B>() {
                     4 => S::add_scaled_dot::<4, 8, C>(isum, &self.q, &a, scale),
                     5 => S::add_scaled_dot::<5, 8, C>(isum, &self.q, &a, scale),
                     _ => S::add_scaled_dot::<8, 8, C>(isum, &self.q, &a, scale),
@@ -252,7 +256,7 @@ impl<S: Simd> Group<S> {
                 for b in &mut b {
                     *b = b.add(16 * (second - first));
                 }
-                if B::BITS <= 3 {
+                if bits::<B>() == 3 {
                     S::add_scaled_dot::<3, 4, C>(isum, &low, &a, scale);
                     S::add_scaled_dot::<3, 4, C>(isum, &high, &b, second_scale);
                 } else {
@@ -279,8 +283,20 @@ impl<S: Simd> Group<S> {
     }
 }
 
+/// The bits that [`Simd::add_dot`] is told of: kernels are compiled for 4, 5 and 8 with scales per
+/// 32, and for 3 and 6 with scales per 16.
+pub(crate) const fn bits<B: Block256>() -> u32 {
+    match (B::SUB, B::BITS) {
+        (32, 4) => 4,
+        (32, 5) => 5,
+        (32, _) => 8,
+        (_, ..=3) => 3,
+        _ => 6,
+    }
+}
+
 /// What is to be subtracted from every quant.
-const fn bias<S: Simd, B: Block256>() -> i32 {
+pub(crate) const fn bias<S: Simd, B: Block256>() -> i32 {
     B::BIAS + if B::BITS == 8 { S::BIAS8 } else { 0 }
 }
 

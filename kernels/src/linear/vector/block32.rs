@@ -37,6 +37,20 @@ pub(crate) trait Block32 {
     }
 }
 
+/// What is to be subtracted from every quant.
+pub(crate) const fn bias<S: Simd, B: Block32>() -> i32 {
+    B::BIAS + if B::BITS == 8 { S::BIAS8 } else { 0 }
+}
+
+/// The bits that [`Simd::add_dot`] is told of: kernels are compiled for 4, 5 and 8.
+pub(crate) const fn bits<B: Block32>() -> u32 {
+    match B::BITS {
+        4 => 4,
+        5 => 5,
+        _ => 8,
+    }
+}
+
 /// What one block contributes, held in registers while tokens pass.
 struct Decoded<S: Simd> {
     q: [S::I; 8],
@@ -155,7 +169,7 @@ impl<S: Simd> Decoded<S> {
     unsafe fn add_to<B: Block32, const C: usize>(&self, at: &Acts, chains: &mut [S::F; C]) {
         // SAFETY: the caller's.
         unsafe {
-            let bias = B::BIAS + if B::BITS == 8 { S::BIAS8 } else { 0 };
+            let bias = bias::<S, B>();
             let mut q = [at.q; C];
             let mut sums = [0; C];
             let mut isum = [S::zero(); C];
@@ -167,17 +181,18 @@ impl<S: Simd> Decoded<S> {
                     isum[c] = S::splat_i32(sums[c].wrapping_mul(-bias));
                 }
             }
-            match B::BITS {
+            match bits::<B>() {
                 4 => S::add_dot::<4, 8, C>(&mut isum, &self.q, &q),
                 5 => S::add_dot::<5, 8, C>(&mut isum, &self.q, &q),
                 _ => S::add_dot::<8, 8, C>(&mut isum, &self.q, &q),
             }
             for c in 0..C {
-                let d_a = S::splat_f32(at.token(c).d.read());
+                let d_a = at.token(c).d.read();
                 let acc = &mut chains[c];
-                *acc = S::fma(S::mul(self.d, d_a), S::to_f32(isum[c]), *acc);
+                let scale = S::mul(self.d, S::splat_f32(d_a));
+                *acc = S::fma(scale, S::to_f32(isum[c]), *acc);
                 if B::HAS_MIN {
-                    *acc = S::fma(S::mul(self.m, d_a), S::splat_f32(sums[c] as f32), *acc);
+                    *acc = S::fma(self.m, S::splat_f32(d_a * sums[c] as f32), *acc);
                 }
             }
         }

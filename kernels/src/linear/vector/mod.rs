@@ -8,7 +8,9 @@
 //! - [`simd`]: the operations;
 //! - [`floats`], [`block32`], [`block256`]: the kernels of the three families of formats, each with
 //!   a trait that says what a format must be able to read;
-//! - [`formats32`], [`formats256`]: how each format is read.
+//! - [`formats32`], [`formats256`]: how each format is read;
+//! - [`walk`]: leads tokens past the tiles of a matrix;
+//! - [`gemm`]: the same products for many tokens.
 
 // An index is an address in a tile as much as one in an array.
 #![allow(clippy::needless_range_loop)]
@@ -18,9 +20,14 @@ pub(crate) mod block32;
 pub(crate) mod floats;
 pub(crate) mod formats256;
 pub(crate) mod formats32;
+pub(crate) mod gemm;
+pub(crate) mod interleave;
 pub(crate) mod simd;
 pub(crate) mod walk;
 
+pub(crate) use self::gemm::Gemm;
+use self::interleave::Interleaver;
+use crate::act::ActLayout;
 use crate::pack::TILE_ROWS;
 
 /// The most tokens that one call of a panel kernel takes. Decoding weights costs about as much as
@@ -42,6 +49,16 @@ pub(crate) struct Acts {
 }
 
 impl Acts {
+    /// Rows that start at `row` and are `stride` bytes apart.
+    pub(crate) fn of(at: ActLayout, row: *const u8, stride: usize) -> Acts {
+        Acts {
+            q: row.wrapping_add(at.q),
+            d: row.wrapping_add(at.d).cast(),
+            sums: row.wrapping_add(at.sums).cast(),
+            stride,
+        }
+    }
+
     /// The activations of the `t`th token after the first.
     #[inline(always)]
     pub(crate) fn token(&self, t: usize) -> Acts {

@@ -29,11 +29,14 @@ pub(crate) trait Simd: Copy {
     const PARTS: usize = TILE_ROWS / Self::LANES;
     /// Tokens that the float kernels keep in registers.
     const WIDE_FLOATS: bool;
+    /// Tokens of a register tile (see [`super::gemm`]): 4, 8 or 12.
+    const TILE_TOKENS: usize;
     /// What [`Simd::from_i8`] adds to an 8-bit quant: 128 where weights must be unsigned, or 0.
     const BIAS8: i32;
 
     // Bytes.
     unsafe fn load(p: *const u8) -> Self::I;
+    unsafe fn store(p: *mut u8, a: Self::I);
     /// The 16 bytes, repeated along the vector.
     unsafe fn load_table(table: &[u8; 16]) -> Self::I;
     unsafe fn splat_u8(x: u8) -> Self::I;
@@ -55,6 +58,8 @@ pub(crate) trait Simd: Copy {
     // 32-bit integers.
     unsafe fn zero() -> Self::I;
     unsafe fn splat_i32(x: i32) -> Self::I;
+    /// `a * by`, wrapping.
+    unsafe fn mul_i32(a: Self::I, by: i32) -> Self::I;
     /// Row by row, i16 pairs `(first, second) * by` of the signed bytes at the two pointers.
     unsafe fn i16_pairs(first: *const u8, second: *const u8, by: i16) -> Self::I;
     /// `acc + a.0 * b.0 + a.1 * b.1` of i16 pairs; `b` is one pair for all rows.
@@ -75,6 +80,21 @@ pub(crate) trait Simd: Copy {
         acc: &mut [Self::I; C],
         q: &[Self::I; LEN],
         a: &[*const u8; C],
+        scale: Self::Scale,
+    );
+
+    /// As [`Simd::add_dot`], with weights and activations in memory: vectors of weights 64 bytes
+    /// apart at `w`, and the tokens' bytes interleaved, `[LEN][C][4]`, at `a`.
+    unsafe fn add_tile_dot<const BITS: u32, const LEN: usize, const C: usize>(
+        acc: &mut [Self::I; C],
+        w: *const u8,
+        a: *const u8,
+    );
+    /// As [`Simd::add_tile_dot`], with each row's sum multiplied by its scale.
+    unsafe fn add_scaled_tile_dot<const BITS: u32, const LEN: usize, const C: usize>(
+        acc: &mut [Self::I; C],
+        w: *const u8,
+        a: *const u8,
         scale: Self::Scale,
     );
 

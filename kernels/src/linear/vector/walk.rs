@@ -5,17 +5,14 @@
 
 use std::ops::Range;
 
+use super::interleave::{Interleaver, in_place};
 use super::{Acts, Chains, GROUP, PanelFn};
 use crate::isa::Isa;
 use crate::linear::Matrix;
-use crate::pack::{TILE_ROWS, pack_panel};
+use crate::pack::TILE_ROWS;
 
-/// Tokens whose chains wait on the stack while a panel of interleaved rows is used: 4 KiB.
+/// Tokens whose chains wait on the stack while a piece of interleaved rows is used: 4 KiB.
 const CHUNK: usize = 4 * GROUP;
-
-/// Where rows are interleaved: it should stay in the first cache, beside the activations.
-#[repr(align(64))]
-struct Scratch([u8; 16 << 10]);
 
 /// What stays the same from tile to tile.
 struct Walk {
@@ -36,34 +33,26 @@ pub(crate) unsafe fn run(
     kernel: PanelFn,
     m: Matrix<'_>,
     tiles: Range<usize>,
-    acts: *const u8,
-    act_stride: usize,
+    acts: Acts,
     tokens: usize,
     store: impl Fn(usize, usize, usize, &Chains),
 ) {
     #[cfg(not(feature = "planted"))]
     let _ = isa;
-    let at = m.format().activation().layout(m.cols());
     let walk = Walk {
         #[cfg(feature = "planted")]
         block_bytes: TILE_ROWS * m.format().block_bytes(),
         #[cfg(feature = "planted")]
         isa,
         kernel,
-        acts: Acts {
-            q: acts.wrapping_add(at.q),
-            d: acts.wrapping_add(at.d).cast(),
-            sums: acts.wrapping_add(at.sums).cast(),
-            stride: act_stride,
-        },
+        acts,
     };
+    let mut interleaver = Interleaver::new();
     let blocks = m.cols() / m.format().block_len();
     for tile in tiles {
         let first_row = tile * TILE_ROWS;
         let n_rows = TILE_ROWS.min(m.rows() - first_row);
-        let bytes = &m.bytes()[first_row * m.row_bytes()..][..n_rows * m.row_bytes()];
-        let in_place = matches!(m, Matrix::Packed(_)) && n_rows == TILE_ROWS;
-        let chunk = if in_place { GROUP } else { CHUNK };
+        let chunk = if in_place(&m, tile) { GROUP } else { CHUNK };
         for t in (0..tokens).step_by(chunk) {
             let n_tokens = chunk.min(tokens - t);
             let mut chains = [const { std::mem::MaybeUninit::<Chains>::uninit() }; CHUNK];
@@ -73,14 +62,10 @@ pub(crate) unsafe fn run(
             }
             // SAFETY: n_tokens of them are written above.
             let chains: &mut [Chains] = unsafe { &mut *(chains as *mut [_] as *mut [Chains]) };
-            // SAFETY: a full tile is `blocks` blocks of 16 rows; tokens t.. are within `tokens`.
-            unsafe {
-                if in_place {
-                    walk.panel(bytes.as_ptr(), 0..blocks, blocks, t, chains);
-                } else {
-                    walk.rows(&m, bytes, blocks, t, chains);
-                }
-            }
+            interleaver.each(&m, tile, 0..blocks, |first, panel, n| {
+                // SAFETY: n blocks of 16 rows; tokens t.. are within `tokens`.
+                unsafe { walk.panel(panel, first..first + n, blocks, t, chains) }
+            });
             for (c, y) in chains.iter_mut().enumerate() {
                 #[cfg(feature = "planted")]
                 crate::planted::in_results(isa, y);
@@ -91,30 +76,6 @@ pub(crate) unsafe fn run(
 }
 
 impl Walk {
-    /// At most 16 row-major rows, interleaved panel by panel.
-    ///
-    /// # Safety
-    /// As [`PanelFn`], of the activations of tokens `t..t + chains.len()`.
-    unsafe fn rows(
-        &self,
-        m: &Matrix<'_>,
-        rows: &[u8],
-        blocks: usize,
-        t: usize,
-        chains: &mut [Chains],
-    ) {
-        let mut scratch = Scratch([0; 16 << 10]);
-        let block_bytes = TILE_ROWS * m.format().block_bytes();
-        let at_once = scratch.0.len() / block_bytes; // At least 4: the largest is 16 * 210 bytes.
-        for first in (0..blocks).step_by(at_once) {
-            let range = first..blocks.min(first + at_once);
-            let panel = &mut scratch.0[..range.len() * block_bytes];
-            pack_panel(m.format(), rows, m.row_bytes(), range.clone(), panel);
-            // SAFETY: the panel holds the range's blocks of 16 rows; the rest is the caller's.
-            unsafe { self.panel(panel.as_ptr(), range, blocks, t, chains) };
-        }
-    }
-
     /// One panel, past which the tokens `t..t + chains.len()` go in groups.
     ///
     /// # Safety
@@ -167,10 +128,10 @@ impl Walk {
         let block_bytes = self.block_bytes;
         // SAFETY: parts of the caller's panel and tokens.
         unsafe {
-            if is(self.isa, Fault::SwappedOrder) && first == 0 && n >= 2 {
-                (self.kernel)(panel.add(block_bytes), 1, 1, acts, tokens, to);
-                (self.kernel)(panel, 0, 1, acts, tokens, to);
-                (self.kernel)(panel.add(2 * block_bytes), 2, n - 2, acts, tokens, to);
+            if is(self.isa, Fault::SwappedOrder) && first == 0 && n >= 3 {
+                for (at, blocks) in [(0, 1), (2, 1), (1, 1), (3, n - 3)] {
+                    (self.kernel)(panel.add(at * block_bytes), at, blocks, acts, tokens, to);
+                }
                 return true;
             }
             if is(self.isa, Fault::DroppedTail) && range.end == of {

@@ -7,7 +7,7 @@
 
 use core::arch::x86_64::*;
 
-use super::panel_functions;
+use crate::linear::panels::panel_functions;
 use crate::linear::vector::simd::Simd;
 
 /// The instruction set, as a type.
@@ -63,6 +63,39 @@ impl Avx2 {
         }
     }
 
+    /// As [`Avx2::add_dot_times`], with operands as in [`Simd::add_tile_dot`].
+    ///
+    /// # Safety
+    /// As the trait's.
+    #[inline(always)]
+    unsafe fn add_tile_dot_times<const BITS: u32, const LEN: usize, const C: usize>(
+        acc: &mut [__m256i; C],
+        w: *const u8,
+        a: *const u8,
+        scale: __m256i,
+    ) {
+        let n = const { summands(BITS, LEN) };
+        for first in (0..LEN).step_by(n) {
+            // SAFETY: the caller keeps the trait's contract; LEN is a multiple of n.
+            unsafe {
+                let mut sums = [_mm256_setzero_si256(); C];
+                for i in first..first + n {
+                    let q = Self::load(w.add(64 * i));
+                    for t in 0..C {
+                        let products = Self::products::<BITS>(q, a.add(4 * (C * i + t)));
+                        sums[t] = match i == first {
+                            true => products,
+                            false => _mm256_add_epi16(sums[t], products),
+                        };
+                    }
+                }
+                for t in 0..C {
+                    acc[t] = _mm256_add_epi32(acc[t], _mm256_madd_epi16(sums[t], scale));
+                }
+            }
+        }
+    }
+
     /// Sums of two products, in i16.
     ///
     /// # Safety
@@ -90,11 +123,17 @@ impl Simd for Avx2 {
 
     const LANES: usize = 8;
     const WIDE_FLOATS: bool = false;
+    const TILE_TOKENS: usize = 4;
     const BIAS8: i32 = 0;
 
     #[inline(always)]
     unsafe fn load(p: *const u8) -> __m256i {
         unsafe { _mm256_loadu_si256(p.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(p: *mut u8, a: __m256i) {
+        unsafe { _mm256_storeu_si256(p.cast(), a) }
     }
 
     #[inline(always)]
@@ -177,6 +216,11 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn mul_i32(a: __m256i, by: i32) -> __m256i {
+        unsafe { _mm256_mullo_epi32(a, _mm256_set1_epi32(by)) }
+    }
+
+    #[inline(always)]
     unsafe fn i16_pairs(first: *const u8, second: *const u8, by: i16) -> __m256i {
         unsafe {
             let first = _mm_loadl_epi64(first.cast());
@@ -216,6 +260,27 @@ impl Simd for Avx2 {
         scale: __m256i,
     ) {
         unsafe { Self::add_dot_times::<BITS, LEN, C>(acc, q, a, scale) }
+    }
+
+    #[inline(always)]
+    unsafe fn add_tile_dot<const BITS: u32, const LEN: usize, const C: usize>(
+        acc: &mut [__m256i; C],
+        w: *const u8,
+        a: *const u8,
+    ) {
+        unsafe {
+            Self::add_tile_dot_times::<BITS, LEN, C>(acc, w, a, _mm256_set1_epi16(1));
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn add_scaled_tile_dot<const BITS: u32, const LEN: usize, const C: usize>(
+        acc: &mut [__m256i; C],
+        w: *const u8,
+        a: *const u8,
+        scale: __m256i,
+    ) {
+        unsafe { Self::add_tile_dot_times::<BITS, LEN, C>(acc, w, a, scale) }
     }
 
     #[inline(always)]

@@ -6,7 +6,7 @@
 
 use core::arch::x86_64::*;
 
-use super::panel_functions;
+use crate::linear::panels::panel_functions;
 use crate::linear::vector::simd::Simd;
 
 /// The instruction set, as a type.
@@ -27,11 +27,17 @@ impl Simd for Avx512 {
 
     const LANES: usize = 16;
     const WIDE_FLOATS: bool = true;
+    const TILE_TOKENS: usize = 12;
     const BIAS8: i32 = 128;
 
     #[inline(always)]
     unsafe fn load(p: *const u8) -> __m512i {
         unsafe { _mm512_loadu_si512(p.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(p: *mut u8, a: __m512i) {
+        unsafe { _mm512_storeu_si512(p.cast(), a) }
     }
 
     #[inline(always)]
@@ -105,6 +111,11 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn mul_i32(a: __m512i, by: i32) -> __m512i {
+        unsafe { _mm512_mullo_epi32(a, _mm512_set1_epi32(by)) }
+    }
+
+    #[inline(always)]
     unsafe fn i16_pairs(first: *const u8, second: *const u8, by: i16) -> __m512i {
         unsafe {
             let first = _mm512_cvtepi8_epi32(_mm_loadu_si128(first.cast()));
@@ -152,6 +163,39 @@ impl Simd for Avx512 {
         unsafe {
             let mut sums = [Self::zero(); C];
             Self::add_dot::<BITS, LEN, C>(&mut sums, q, a);
+            for t in 0..C {
+                acc[t] = _mm512_add_epi32(acc[t], _mm512_mullo_epi32(sums[t], scale));
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn add_tile_dot<const BITS: u32, const LEN: usize, const C: usize>(
+        acc: &mut [__m512i; C],
+        w: *const u8,
+        a: *const u8,
+    ) {
+        for i in 0..LEN {
+            unsafe {
+                let q = Self::load(w.add(64 * i));
+                for t in 0..C {
+                    let a = a.add(4 * (C * i + t)).cast::<i32>().read_unaligned();
+                    acc[t] = _mm512_dpbusd_epi32(acc[t], q, _mm512_set1_epi32(a));
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn add_scaled_tile_dot<const BITS: u32, const LEN: usize, const C: usize>(
+        acc: &mut [__m512i; C],
+        w: *const u8,
+        a: *const u8,
+        scale: __m512i,
+    ) {
+        unsafe {
+            let mut sums = [Self::zero(); C];
+            Self::add_tile_dot::<BITS, LEN, C>(&mut sums, w, a);
             for t in 0..C {
                 acc[t] = _mm512_add_epi32(acc[t], _mm512_mullo_epi32(sums[t], scale));
             }

@@ -1,0 +1,147 @@
+//! Panels: block columns of 16 rows, decoded as far as is possible once for all tokens.
+//!
+//! A block of a panel has its parts one after the other, each a multiple of 64 bytes:
+//!
+//! | family   | parts                                                                              |
+//! |----------|------------------------------------------------------------------------------------|
+//! | floats   | 16 f32 (a block is one column)                                                     |
+//! | block32  | quants `[8][16 rows][4]` u8, scales 16 f32, minima 16 f32 if the format has them    |
+//! | block256 | quants `[64][16 rows][4]` u8, scales `[16 or 8][16 rows]` i8, factors `[8][16 rows]` |
+//! |          | i16 pairs if there are minima or a bias, d 16 f32, dmin 16 f32 if there are minima  |
+//!
+//! Quants are in the order of positions, whatever order a format keeps them in, and in the form that
+//! [`Simd::add_dot`] wants. A factor pair is what the activations' sums of 16 positions each are
+//! multiplied by: minima, or scales times minus the bias.
+
+use super::super::block32::Block32;
+use super::super::block256::{Block256, Header, bias};
+use super::super::floats::Float;
+use super::super::simd::Simd;
+use crate::pack::TILE_ROWS;
+
+/// Bytes of a vector of 16 rows, 32 bits each.
+const ROWS: usize = 4 * TILE_ROWS;
+
+/// The parts of a block of 32 in a panel, as offsets.
+pub(super) struct Panel32;
+impl Panel32 {
+    pub(super) const D: usize = 8 * ROWS;
+    pub(super) const M: usize = Self::D + ROWS;
+    /// Its size.
+    pub(crate) const fn bytes(has_min: bool) -> usize {
+        Self::M + if has_min { ROWS } else { 0 }
+    }
+}
+
+/// The parts of a superblock in a panel, as offsets.
+pub(super) struct Panel256;
+impl Panel256 {
+    pub(super) const SCALES: usize = 64 * ROWS;
+    pub(super) const FACTORS: usize = Self::SCALES + 16 * TILE_ROWS;
+    pub(super) const D: usize = Self::FACTORS + 8 * ROWS;
+    pub(super) const DMIN: usize = Self::D + ROWS;
+    /// Its size.
+    pub(crate) const BYTES: usize = Self::DMIN + ROWS;
+}
+
+/// Bytes of a column of floats in a panel.
+pub(crate) const FLOATS_BYTES: usize = ROWS;
+
+/// Bytes of a block of 32 in a panel.
+pub(crate) const fn block32_bytes<B: Block32>() -> usize {
+    Panel32::bytes(B::HAS_MIN)
+}
+
+/// Bytes of a superblock in a panel.
+pub(crate) const BLOCK256_BYTES: usize = Panel256::BYTES;
+
+/// See [`super::DecodeFn`].
+///
+/// # Safety
+/// As [`super::DecodeFn`].
+#[inline(always)]
+pub(crate) unsafe fn floats<S: Simd, F: Float>(from: *const u8, blocks: usize, to: *mut u8) {
+    for k in 0..blocks {
+        for part in 0..S::PARTS {
+            // SAFETY: the caller's; both offsets are inside block k.
+            unsafe {
+                let row = part * S::LANES;
+                let w = F::load::<S>(from.add((k * TILE_ROWS + row) * F::BYTES));
+                S::store_f32(to.add(k * ROWS + 4 * row).cast(), w);
+            }
+        }
+    }
+}
+
+/// See [`super::DecodeFn`].
+///
+/// # Safety
+/// As [`super::DecodeFn`].
+#[inline(always)]
+pub(crate) unsafe fn block32<S: Simd, B: Block32>(from: *const u8, blocks: usize, to: *mut u8) {
+    for b in 0..blocks {
+        for part in 0..S::PARTS {
+            // SAFETY: the caller's; all offsets are inside block b.
+            unsafe {
+                let block = from.add(b * B::BYTES);
+                let to = to.add(b * block32_bytes::<B>() + part * S::BYTES);
+                for (i, q) in B::quants::<S>(block, part).into_iter().enumerate() {
+                    S::store(to.add(i * ROWS), q);
+                }
+                S::store_f32(to.add(Panel32::D).cast(), B::scale::<S>(block, part));
+                if B::HAS_MIN {
+                    S::store_f32(to.add(Panel32::M).cast(), B::min::<S>(block, part));
+                }
+            }
+        }
+    }
+}
+
+/// See [`super::DecodeFn`].
+///
+/// # Safety
+/// As [`super::DecodeFn`].
+#[inline(always)]
+pub(crate) unsafe fn block256<S: Simd, B: Block256>(from: *const u8, blocks: usize, to: *mut u8) {
+    let mut header = Header::ZERO;
+    for b in 0..blocks {
+        // SAFETY: the caller's; all offsets are inside superblock b.
+        unsafe {
+            let block = from.add(b * B::BYTES);
+            let to = to.add(b * Panel256::BYTES);
+            B::header(block, &mut header);
+            to.add(Panel256::SCALES)
+                .cast::<[u8; 256]>()
+                .write(header.scales);
+            for part in 0..S::PARTS {
+                let to = to.add(part * S::BYTES);
+                for g in 0..8 {
+                    let q = B::quants::<S>(block, g, part);
+                    let [first, second] = B::subs(g);
+                    for i in 0..4 {
+                        S::store(to.add((4 * first + i) * ROWS), q[i]);
+                        S::store(to.add((4 * second + i) * ROWS), q[i + 4]);
+                    }
+                    let [a, b] = [2 * g, 2 * g + 1]
+                        .map(|sub| sub / (B::SUB / 16) * TILE_ROWS + part * S::LANES);
+                    let (scales, mins) = (header.scales.as_ptr(), header.mins.as_ptr());
+                    let factors = if B::DMIN.is_some() {
+                        S::i16_pairs(mins.add(a), mins.add(b), 1)
+                    } else if bias::<S, B>() != 0 {
+                        S::i16_pairs(scales.add(a), scales.add(b), -bias::<S, B>() as i16)
+                    } else {
+                        continue;
+                    };
+                    S::store(to.add(Panel256::FACTORS + g * ROWS), factors);
+                }
+                let row = 2 * part * S::LANES;
+                let d = S::load_f16(block.add(B::D + row));
+                S::store_f32(to.add(Panel256::D).cast(), d);
+                if let Some(dmin) = B::DMIN {
+                    let dmin = S::load_f16(block.add(dmin + row));
+                    S::store_f32(to.add(Panel256::DMIN).cast(), dmin);
+                }
+            }
+        }
+    }
+}
