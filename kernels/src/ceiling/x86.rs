@@ -1,4 +1,4 @@
-//! The loops of readers and peaks that need AVX2 or AVX-512.
+//! The loops of readers and peaks that need AVX2, AVX-VNNI or AVX-512.
 //!
 //! A peak loop keeps its operands in registers and enough independent chains in flight to hide the
 //! latency of its instruction on any processor so far (5 cycles on two ports: ten chains). Operands
@@ -158,6 +158,26 @@ pub(super) unsafe fn int8_256(iterations: usize) {
             unknown!(ymm_reg, a);
             let pairs = _mm256_madd_epi16(_mm256_maddubs_epi16(a, a), ones);
             *acc = _mm256_add_epi32(*acc, pairs);
+        }
+    }
+    black_box(acc);
+}
+
+/// Multiply-adds of an iteration of [`int8_vnni`].
+pub(super) const INT8_VNNI: usize = 12 * 32;
+
+/// 12 chains of `vpdpbusd` on 32 bytes, in the VEX encoding.
+///
+/// # Safety
+/// The CPU has AVX2 and AVX-VNNI.
+#[target_feature(enable = "avx2,avxvnni")]
+pub(super) unsafe fn int8_vnni(iterations: usize) {
+    let mut a = _mm256_set1_epi8(black_box(3));
+    let mut acc = [black_box(_mm256_setzero_si256()); 12];
+    for _ in 0..iterations {
+        for acc in &mut acc {
+            unknown!(ymm_reg, a);
+            *acc = _mm256_dpbusd_avx_epi32(*acc, a, a);
         }
     }
     black_box(acc);

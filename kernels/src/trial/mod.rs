@@ -208,7 +208,7 @@ impl Bench {
                 linear::fill(f, self.memory.bytes_mut())?;
                 let work = linear::Linear::new(f, self.memory.bytes(), threads, tokens)?;
                 let lane = Lane::new(work.bytes, work.piece, threads);
-                let probes = work.probes(&lane, isas, tokens);
+                let probes = work.probes(&lane, isas, tokens)?;
                 run(
                     &mut self.pool,
                     &mut self.watch,
