@@ -103,6 +103,12 @@ impl<'a> Linear<'a> {
                     Work::Tokens(t),
                     a_byte * t as f64,
                     Box::new(move |pool| {
+                        // Between the tiles of a matrix, many tokens' activations are in a cache.
+                        if t > 1 {
+                            lane.warm(pool, &|w, bytes| {
+                                self.multiply(isa, true, bytes, TILE, t, (w, &scratches));
+                            })?;
+                        }
                         lane.pass(pool, rows * self.row_bytes, &|w, bytes| {
                             self.multiply(isa, true, bytes, rows, t, (w, &scratches));
                         })

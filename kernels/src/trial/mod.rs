@@ -262,6 +262,11 @@ impl<'a> Lane<'a> {
         }
     }
 
+    /// Runs `work(worker, its piece)` on all threads, untimed, for what it leaves in the caches.
+    fn warm(&self, pool: &mut Pool, work: &(dyn Fn(usize, &[u8]) + Sync)) -> Result<(), PoolError> {
+        self.pass(pool, 0, work).map(drop)
+    }
+
     /// Runs `work(worker, its piece)` on all threads; GB/s, if each takes `counted` bytes.
     fn pass(
         &self,
