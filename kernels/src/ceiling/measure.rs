@@ -57,7 +57,7 @@ pub fn measure(threads: usize, seconds: f64, scope: Scope) -> Result<Ceiling, Ce
     let nothing = Figure::of(Vec::new());
 
     let isas = match scope {
-        Scope::Full => Isa::available(),
+        Scope::Full => readers(),
         Scope::Quick(_) => vec![Isa::best()],
     };
     for n in steps(threads, scope) {
@@ -152,6 +152,14 @@ pub fn measure(threads: usize, seconds: f64, scope: Scope) -> Result<Ceiling, Ce
         steadiness: watch.finish(),
         seconds: start.elapsed().as_secs_f64(),
     })
+}
+
+/// Instruction sets whose loads differ.
+fn readers() -> Vec<Isa> {
+    let same_as_another = [Isa::AvxVnni, Isa::Dotprod, Isa::I8mm];
+    let mut isas = Isa::available();
+    isas.retain(|isa| !same_as_another.contains(isa));
+    isas
 }
 
 /// 1, 2, 4, ... and all.

@@ -10,8 +10,11 @@
 //!
 //! - `figure`: medians and spreads; `probe`: pieces in turn; `steady`: drift, steal, neighbours;
 //! - `host`: what the machine says of itself; `memory`: pages to read from;
-//! - `read`, `peak`, `sync`: what is measured; `x86`: the loops that need an instruction set.
+//! - `read`, `peak`, `sync`: what is measured; `x86`, `aarch64`: the loops that
+//!   need an instruction set.
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 mod figure;
 mod host;
 mod measure;

@@ -66,8 +66,7 @@ impl Loop {
         if !isa.is_available() {
             return None;
         }
-        #[cfg(target_arch = "x86_64")]
-        if let Some(special) = Loop::x86(isa, elem) {
+        if let Some(special) = Loop::special(isa, elem) {
             return Some(special);
         }
         match elem {
@@ -85,7 +84,7 @@ impl Loop {
     }
 
     #[cfg(target_arch = "x86_64")]
-    fn x86(isa: Isa, elem: Elem) -> Option<Loop> {
+    fn special(isa: Isa, elem: Elem) -> Option<Loop> {
         use super::x86;
         let (run, macs): (unsafe fn(usize), _) = match (isa, elem) {
             (Isa::Avx512, Elem::Int8) => (x86::int8_512, x86::INT8_512),
@@ -93,11 +92,30 @@ impl Loop {
                 (x86::bf16_512, x86::BF16_512)
             }
             (Isa::Avx512, Elem::F32) => (x86::f32_512, x86::F32_512),
+            (Isa::AvxVnni, Elem::Int8) => (x86::int8_vnni, x86::INT8_VNNI),
             (Isa::Avx2, Elem::Int8) => (x86::int8_256, x86::INT8_256),
-            (Isa::Avx2, Elem::F32) => (x86::f32_256, x86::F32_256),
+            (Isa::Avx2 | Isa::AvxVnni, Elem::F32) => (x86::f32_256, x86::F32_256),
             _ => return None,
         };
         Some(Loop { run, macs })
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    fn special(isa: Isa, elem: Elem) -> Option<Loop> {
+        use super::aarch64 as arm;
+        let (run, macs): (unsafe fn(usize), _) = match (isa, elem) {
+            (Isa::I8mm, Elem::Int8) => (arm::int8_i8mm, arm::INT8_I8MM),
+            (Isa::Dotprod, Elem::Int8) => (arm::int8_dotprod, arm::INT8_DOTPROD),
+            (Isa::Neon, Elem::Int8) => (arm::int8_neon, arm::INT8_NEON),
+            (Isa::Neon | Isa::Dotprod | Isa::I8mm, Elem::F32) => (arm::f32_neon, arm::F32_NEON),
+            _ => return None,
+        };
+        Some(Loop { run, macs })
+    }
+
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    fn special(_: Isa, _: Elem) -> Option<Loop> {
+        None
     }
 }
 

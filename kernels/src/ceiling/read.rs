@@ -70,10 +70,14 @@ pub fn read(isa: Isa, streams: usize, bytes: &[u8]) -> u64 {
         (Isa::Avx512, _) if isa.is_available() => unsafe { super::x86::read_512::<4, 2>(bytes) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        (Isa::Avx2, 1) if isa.is_available() => unsafe { super::x86::read_256::<1, 8>(bytes) },
+        (Isa::Avx2 | Isa::AvxVnni, 1) if isa.is_available() => unsafe {
+            super::x86::read_256::<1, 8>(bytes)
+        },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        (Isa::Avx2, _) if isa.is_available() => unsafe { super::x86::read_256::<4, 2>(bytes) },
+        (Isa::Avx2 | Isa::AvxVnni, _) if isa.is_available() => unsafe {
+            super::x86::read_256::<4, 2>(bytes)
+        },
         // The compiler makes this as wide as the baseline of the target allows.
         (_, 1) => portable::<1, 8>(bytes),
         (_, _) => portable::<4, 2>(bytes),

@@ -1,4 +1,4 @@
-//! The loops of readers and peaks that need AVX2 or AVX-512.
+//! The loops of readers and peaks that need AVX2, AVX-VNNI or AVX-512.
 //!
 //! A peak loop keeps its operands in registers and enough independent chains in flight to hide the
 //! latency of its instruction on any processor so far (5 cycles on two ports: ten chains). Operands
@@ -141,10 +141,11 @@ pub(super) unsafe fn f32_512(iterations: usize) {
 }
 
 /// Multiply-adds of an iteration of [`int8_256`].
-pub(super) const INT8_256: usize = 8 * 32;
+pub(super) const INT8_256: usize = 4 * 8 * 32;
 
-/// `vpmaddubsw`, `vpmaddwd`, `vpaddd` on 32 bytes, 8 at a time: AVX2 has no shorter way that cannot
-/// saturate for 7-bit weights.
+/// `vpmaddubsw` on 32 bytes, summed in 16 bits eight at a time and then in 32: the shortest way that
+/// AVX2 has, which 4-bit weights can go. Wider weights would saturate, and need a `vpmaddwd` for
+/// each `vpmaddubsw`: half of this.
 ///
 /// # Safety
 /// The CPU has AVX2.
@@ -152,12 +153,36 @@ pub(super) const INT8_256: usize = 8 * 32;
 pub(super) unsafe fn int8_256(iterations: usize) {
     let mut a = _mm256_set1_epi8(black_box(3));
     let ones = _mm256_set1_epi16(black_box(1));
-    let mut acc = [black_box(_mm256_setzero_si256()); 8];
+    let mut acc = [black_box(_mm256_setzero_si256()); 4];
     for _ in 0..iterations {
         for acc in &mut acc {
             unknown!(ymm_reg, a);
-            let pairs = _mm256_madd_epi16(_mm256_maddubs_epi16(a, a), ones);
-            *acc = _mm256_add_epi32(*acc, pairs);
+            let mut sums = _mm256_maddubs_epi16(a, a);
+            for _ in 1..8 {
+                unknown!(ymm_reg, a);
+                sums = _mm256_add_epi16(sums, _mm256_maddubs_epi16(a, a));
+            }
+            *acc = _mm256_add_epi32(*acc, _mm256_madd_epi16(sums, ones));
+        }
+    }
+    black_box(acc);
+}
+
+/// Multiply-adds of an iteration of [`int8_vnni`].
+pub(super) const INT8_VNNI: usize = 12 * 32;
+
+/// 12 chains of `vpdpbusd` on 32 bytes, in the VEX encoding.
+///
+/// # Safety
+/// The CPU has AVX2 and AVX-VNNI.
+#[target_feature(enable = "avx2,avxvnni")]
+pub(super) unsafe fn int8_vnni(iterations: usize) {
+    let mut a = _mm256_set1_epi8(black_box(3));
+    let mut acc = [black_box(_mm256_setzero_si256()); 12];
+    for _ in 0..iterations {
+        for acc in &mut acc {
+            unknown!(ymm_reg, a);
+            *acc = _mm256_dpbusd_avx_epi32(*acc, a, a);
         }
     }
     black_box(acc);

@@ -221,6 +221,31 @@ pub fn forward(
     tokens: usize,
     out: &mut [f32],
 ) -> Result<(), LinearError> {
+    let scratch = Scratch::bytes(m.format().activation(), m.cols(), tokens).and_then(Scratch::new);
+    // Without memory for it, the slower way.
+    let Some(mut scratch) = scratch.or_else(|| Scratch::new(0)) else {
+        return Err(ShapeError::TooLarge {
+            rows: tokens,
+            cols: m.cols().max(m.rows()),
+        }
+        .into());
+    };
+    forward_with(isa, m, acts, tokens, out, &mut scratch)
+}
+
+/// [`forward`] with working memory that outlives the call. To be told ([`Scratch::forget`]) when
+/// the activations have changed.
+///
+/// # Errors
+/// As [`forward`].
+pub fn forward_with(
+    isa: Isa,
+    m: Matrix<'_>,
+    acts: &[u8],
+    tokens: usize,
+    out: &mut [f32],
+    scratch: &mut Scratch,
+) -> Result<(), LinearError> {
     if !isa.is_available() {
         return Err(IsaError::Unavailable {
             isa,
@@ -244,11 +269,6 @@ pub fn forward(
         }
         .into());
     }
-    let scratch = Scratch::bytes(m.format().activation(), m.cols(), tokens).and_then(Scratch::new);
-    // Without memory for it, the slower way.
-    let Some(mut scratch) = scratch.or_else(|| Scratch::new(0)) else {
-        return Err(too_large().into());
-    };
     // SAFETY: isa is available; the lengths are those that the shapes ask for; `out` is borrowed.
     unsafe {
         let out = OutCols::new(out.as_mut_ptr(), m.rows());
@@ -261,7 +281,7 @@ pub fn forward(
             tokens,
             out,
             Epilogue::Store,
-            &mut scratch,
+            scratch,
         );
     }
     Ok(())

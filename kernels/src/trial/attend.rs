@@ -95,6 +95,14 @@ impl<'a> Attention<'a> {
                     Work::Tokens(t),
                     a_query * (GROUP * t) as f64,
                     Box::new(move |pool| {
+                        // Between pages, many tokens' queries are in a cache.
+                        if t > 1 {
+                            lane.warm(pool, &|w, piece| {
+                                let pages = piece.get(..page).unwrap_or_default();
+                                let done = self.attend(isa, w, pages, GROUP * t);
+                                debug_assert!(done.is_ok(), "{done:?}");
+                            })?;
+                        }
                         lane.pass(pool, bytes, &|w, piece| {
                             let pages = piece.get(..bytes).unwrap_or_default();
                             let done = self.attend(isa, w, pages, GROUP * t);

@@ -8,7 +8,7 @@ use crate::act::quantize_row;
 use crate::error::ShapeError;
 use crate::format::{self, Format};
 use crate::isa::Isa;
-use crate::linear::{Matrix, PackedMatrix, RowMatrix, forward};
+use crate::linear::{Matrix, PackedMatrix, RowMatrix, Scratch, forward_with};
 use crate::pack;
 use crate::program::AlignedBytes;
 
@@ -91,31 +91,39 @@ impl<'a> Linear<'a> {
         lane: &'p Lane<'p>,
         isas: &[Isa],
         tokens: &[usize],
-    ) -> Vec<Timed<'p>> {
+    ) -> Result<Vec<Timed<'p>>, TrialError> {
         let a_byte = COLS as f64 / self.row_bytes as f64;
         let mut probes: Vec<Timed<'p>> = Vec::new();
         for &isa in isas {
             for &t in tokens {
                 let rows = rows_for(self.piece / self.row_bytes, t);
+                let scratches = self.scratches(t)?;
                 probes.push((
                     isa,
                     Work::Tokens(t),
                     a_byte * t as f64,
                     Box::new(move |pool| {
+                        // Between the tiles of a matrix, many tokens' activations are in a cache.
+                        if t > 1 {
+                            lane.warm(pool, &|w, bytes| {
+                                self.multiply(isa, true, bytes, TILE, t, (w, &scratches));
+                            })?;
+                        }
                         lane.pass(pool, rows * self.row_bytes, &|w, bytes| {
-                            self.multiply(isa, true, w, bytes, rows, t);
+                            self.multiply(isa, true, bytes, rows, t, (w, &scratches));
                         })
                     }),
                 ));
             }
             let rows = self.piece / self.row_bytes;
+            let scratches = self.scratches(1)?;
             probes.push((
                 isa,
                 Work::Rows,
                 a_byte,
                 Box::new(move |pool| {
                     lane.pass(pool, self.piece, &|w, bytes| {
-                        self.multiply(isa, false, w, bytes, rows, 1);
+                        self.multiply(isa, false, bytes, rows, 1, (w, &scratches));
                     })
                 }),
             ));
@@ -138,14 +146,39 @@ impl<'a> Linear<'a> {
                 }),
             ));
         }
-        probes
+        Ok(probes)
+    }
+
+    /// Working memory of each thread, of one kind of work alone: it keeps the activations in the
+    /// order that this work reads, as it does between the tiles of a matrix.
+    fn scratches(&self, tokens: usize) -> Result<Vec<Mutex<Scratch>>, ShapeError> {
+        let bytes = Scratch::bytes(self.format.activation(), COLS, tokens);
+        let new = || bytes.and_then(Scratch::new).map(Mutex::new);
+        self.outs
+            .iter()
+            .map(|_| {
+                new().ok_or(ShapeError::TooLarge {
+                    rows: tokens,
+                    cols: COLS,
+                })
+            })
+            .collect()
     }
 
     /// The product of the first `rows` rows of a piece with `t` tokens.
-    fn multiply(&self, isa: Isa, packed: bool, worker: usize, bytes: &[u8], rows: usize, t: usize) {
-        let Some(out) = self.outs.get(worker) else {
+    fn multiply(
+        &self,
+        isa: Isa,
+        packed: bool,
+        bytes: &[u8],
+        rows: usize,
+        t: usize,
+        (worker, scratches): (usize, &[Mutex<Scratch>]),
+    ) {
+        let (Some(out), Some(scratch)) = (self.outs.get(worker), scratches.get(worker)) else {
             return;
         };
+        let mut scratch = scratch.lock().unwrap_or_else(PoisonError::into_inner);
         let mut out = out.lock().unwrap_or_else(PoisonError::into_inner);
         let mut work = || -> Result<(), TrialError> {
             let weights = bytes.get(..rows * self.row_bytes).unwrap_or_default();
@@ -155,7 +188,7 @@ impl<'a> Linear<'a> {
             };
             let acts = self.acts.as_slice().get(..t * self.act_stride);
             let y = out.0.get_mut(..rows * t).unwrap_or_default();
-            forward(isa, m, acts.unwrap_or_default(), t, y)?;
+            forward_with(isa, m, acts.unwrap_or_default(), t, y, &mut scratch)?;
             Ok(())
         };
         let done = work();

@@ -208,7 +208,7 @@ impl Bench {
                 linear::fill(f, self.memory.bytes_mut())?;
                 let work = linear::Linear::new(f, self.memory.bytes(), threads, tokens)?;
                 let lane = Lane::new(work.bytes, work.piece, threads);
-                let probes = work.probes(&lane, isas, tokens);
+                let probes = work.probes(&lane, isas, tokens)?;
                 run(
                     &mut self.pool,
                     &mut self.watch,
@@ -260,6 +260,11 @@ impl<'a> Lane<'a> {
             threads,
             next: Cell::new(0),
         }
+    }
+
+    /// Runs `work(worker, its piece)` on all threads, untimed, for what it leaves in the caches.
+    fn warm(&self, pool: &mut Pool, work: &(dyn Fn(usize, &[u8]) + Sync)) -> Result<(), PoolError> {
+        self.pass(pool, 0, work).map(drop)
     }
 
     /// Runs `work(worker, its piece)` on all threads; GB/s, if each takes `counted` bytes.
