@@ -60,7 +60,7 @@ def run(check, paths, oracles):
     print(f"{check}", flush=True)
     makers = {"tiny": lambda: tiny(paths, oracles), "logits": lambda: logits(paths, oracles),
               "greedy": lambda: greedy(paths), "perplexity": lambda: perplexity(paths),
-              "dequant": lambda: dequant(paths), "tokenizer": lambda: tokenizer(paths)}
+              "dequant": lambda: dequant(paths), "tokenizer": lambda: tokenizer(paths), "files": lambda: files(paths)}
     for f in makers[check]():
         count += 1
         missed += not f.ok
@@ -216,9 +216,9 @@ def perplexity_of(paths, name, model):
                  f"{known['value']:.4f} within {PERPLEXITY_LIMIT:.1%} over {known['scored']}", ok)
 
 
-def cargo_test(paths, package, test, **env):
+def cargo_test(paths, package, test, *options, **env):
     """Whether a Rust test passes; what it printed, if not, is shown."""
-    command = ["cargo", "test", "-q", "--release", "-p", package, "--test", test]
+    command = ["cargo", "test", "-q", "--release", "-p", package, "--test", test, "--", *options]
     done = subprocess.run(command, cwd=paths.root, env=os.environ | env, stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
@@ -251,3 +251,10 @@ def tokenizer(paths):
     file.write_text(json.dumps(cases))
     ok = cargo_test(paths, "hob-models", "tokenizer_reference", HOB_TOKENIZER_CASES=str(file))
     yield Figure("our prompts", "equal" if ok else "differ", "tokens", ok)
+
+
+def files(paths):
+    """The tests of hob-models that need real files, and so are ignored where there are none."""
+    folders = ":".join(str(paths.cache / f) for f in ("models", "vocabularies"))
+    ok = cargo_test(paths, "hob-models", "real_files", "--ignored", HOB_TEST_MODELS=folders)
+    yield Figure("real files open, pack and come back", "equal" if ok else "differ", "bits", ok)

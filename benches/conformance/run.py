@@ -9,6 +9,7 @@
     run.py perplexity               within 0.5 % of llama.cpp's
     run.py dequant                  block formats bit for bit as gguf-py reads them
     run.py tokenizer                the tokens of llama.cpp's published vectors, and of our prompts
+    run.py files                    real files open, pack and come back bit for bit
     run.py all                      all of these
 
     run.py reference                measure llama.cpp again (data/*.json; needs setup --references)
@@ -113,7 +114,7 @@ def setup(cache, python, requirements):
 
 
 def main():
-    checks = ["tiny", "logits", "greedy", "perplexity", "dequant", "tokenizer"]
+    checks = ["tiny", "logits", "greedy", "perplexity", "dequant", "tokenizer", "files"]
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("command", choices=["setup", *checks, "all", "reference"])
     ap.add_argument("--cache", type=Path, default=CACHE)
