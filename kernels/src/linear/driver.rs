@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use super::{Epilogue, GEMM_TOKENS, Matrix, OutCols, Scratch, scalar};
+use super::{Epilogue, Matrix, OutCols, Scratch, scalar};
 use crate::counters::Counter;
 use crate::format::Format;
 use crate::isa::Isa;
@@ -16,6 +16,8 @@ use crate::pack::TILE_ROWS;
 
 static PACKED: Counter = Counter::new("linear.packed");
 static ROWS: Counter = Counter::new("linear.rows");
+/// Of both, those in register tiles.
+static TILES: Counter = Counter::new("linear.tiles");
 
 /// Computes `tiles` (16 rows each, the last of a matrix perhaps fewer) of the product for `tokens`
 /// rows of activations, `act_stride` bytes apart, each in the layout of the format's
@@ -60,9 +62,10 @@ pub unsafe fn forward_tiles(
             let acts = Acts::of(m.format().activation().layout(m.cols()), acts, act_stride);
             // SAFETY: the caller's promises, passed on.
             unsafe {
-                if tokens >= GEMM_TOKENS
+                if let Some(gemm) = gemm.filter(|g| tokens >= g.from)
                     && sweep::run(isa, &gemm, &m, tiles.clone(), &acts, tokens, scratch, store)
                 {
+                    TILES.count(Some(m.format()), isa);
                     return;
                 }
                 walk::run(isa, panel, m, tiles, acts, tokens, store);
@@ -71,10 +74,24 @@ pub unsafe fn forward_tiles(
     }
 }
 
+/// Whether so many tokens are multiplied in register tiles, for which work is best divided by tiles.
+pub(crate) fn tiled(isa: Isa, format: Format, tokens: usize) -> bool {
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    if let Some((_, Some(gemm))) = kernels(isa, format) {
+        return tokens >= gemm.from;
+    }
+    let _ = (isa, format, tokens);
+    false
+}
+
+/// The kernel for panels, and that for register tiles, if the format has it.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+type Kernels = (super::vector::PanelFn, Option<super::vector::Gemm>);
+
 /// The vector kernels of a format; none where the definition itself is asked for (or a set of another
 /// architecture, which is never available).
 #[cfg(target_arch = "x86_64")]
-fn kernels(isa: Isa, format: Format) -> Option<(super::vector::PanelFn, super::vector::Gemm)> {
+fn kernels(isa: Isa, format: Format) -> Option<Kernels> {
     use super::x86::{avx2, avx512, avxvnni};
     match isa {
         Isa::Scalar | Isa::Neon | Isa::Dotprod | Isa::I8mm => None,
@@ -86,7 +103,7 @@ fn kernels(isa: Isa, format: Format) -> Option<(super::vector::PanelFn, super::v
 
 /// As on x86-64.
 #[cfg(target_arch = "aarch64")]
-fn kernels(isa: Isa, format: Format) -> Option<(super::vector::PanelFn, super::vector::Gemm)> {
+fn kernels(isa: Isa, format: Format) -> Option<Kernels> {
     use super::aarch64::{dotprod, i8mm, neon};
     match isa {
         Isa::Scalar | Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => None,

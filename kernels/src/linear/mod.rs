@@ -23,10 +23,11 @@ mod vector;
 mod x86;
 
 pub use driver::forward_tiles;
+pub(crate) use driver::tiled;
 pub use scratch::Scratch;
 
-/// From this many tokens on, decoding weights into a panel for all of them pays.
-pub const GEMM_TOKENS: usize = 6;
+/// Fewer tokens than this are never multiplied in register tiles.
+pub(crate) const TILED_TOKENS: usize = 16;
 
 use crate::act::ACT_ALIGN;
 use crate::error::{ShapeError, check_len};

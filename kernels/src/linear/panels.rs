@@ -16,13 +16,6 @@ macro_rules! tiles {
 
 /// How a format's panel is decoded, how large its blocks are, and the kernels that read it.
 macro_rules! gemm_parts {
-    ($isa:ty, floats $f:ident) => {
-        (
-            decode_floats::<floats::$f>,
-            panel::FLOATS_BYTES,
-            tiles!($isa, tile_floats),
-        )
-    };
     ($isa:ty, block32 $f:ident) => {{
         type B = formats32::$f;
         const BITS: u32 = block32::bits::<B>();
@@ -32,6 +25,11 @@ macro_rules! gemm_parts {
             decode32::<B>,
             panel::block32_bytes::<B>(),
             tiles!($isa, tile32, BITS, BIAS, HAS_MIN),
+            match BITS {
+                4 => <$isa as Simd>::TILES_FROM.four,
+                5 => <$isa as Simd>::TILES_FROM.five,
+                _ => <$isa as Simd>::TILES_FROM.eight,
+            },
         )
     }};
     ($isa:ty, block256 $f:ident) => {{
@@ -44,6 +42,7 @@ macro_rules! gemm_parts {
             decode256::<B>,
             panel::BLOCK256_BYTES,
             tiles!($isa, tile256, BITS, SUB, HAS_BIAS, HAS_MIN),
+            <$isa as Simd>::TILES_FROM.superblocks,
         )
     }};
 }
@@ -109,14 +108,6 @@ macro_rules! panel_functions {
         /// # Safety
         /// As [`DecodeFn`].
         #[target_feature(enable = $features)]
-        unsafe fn decode_floats<F: floats::Float>(from: *const u8, blocks: usize, to: *mut u8) {
-            // SAFETY: the caller's; the features are those of the instruction set.
-            unsafe { panel::floats::<$isa, F>(from, blocks, to) }
-        }
-
-        /// # Safety
-        /// As [`DecodeFn`].
-        #[target_feature(enable = $features)]
         unsafe fn decode32<B: block32::Block32>(from: *const u8, blocks: usize, to: *mut u8) {
             // SAFETY: the caller's; the features are those of the instruction set.
             unsafe { panel::block32::<$isa, B>(from, blocks, to) }
@@ -128,19 +119,6 @@ macro_rules! panel_functions {
         unsafe fn decode256<B: block256::Block256>(from: *const u8, blocks: usize, to: *mut u8) {
             // SAFETY: the caller's; the features are those of the instruction set.
             unsafe { panel::block256::<$isa, B>(from, blocks, to) }
-        }
-
-        /// # Safety
-        /// As [`TileFn`].
-        #[target_feature(enable = $features)]
-        unsafe fn tile_floats<const C: usize>(
-            panel: *const u8,
-            blocks: usize,
-            acts: *const u8,
-            chains: *mut Chains,
-        ) {
-            // SAFETY: the caller's; the features are those of the instruction set.
-            unsafe { tile::floats::<$isa, C>(panel, blocks, acts, chains) }
         }
 
         /// # Safety
@@ -179,12 +157,10 @@ macro_rules! panel_functions {
             }
         }
 
-        /// How a format is multiplied with many tokens.
-        pub(in crate::linear) fn gemm(format: Format) -> Gemm {
-            let (decode, panel_bytes, tiles): (DecodeFn, usize, [TileFn; 3]) = match format {
-                Format::F32 => gemm_parts!($isa, floats F32),
-                Format::F16 => gemm_parts!($isa, floats F16),
-                Format::BF16 => gemm_parts!($isa, floats BF16),
+        /// How a format is multiplied in register tiles; floats are not.
+        pub(in crate::linear) fn gemm(format: Format) -> Option<Gemm> {
+            let (decode, panel_bytes, tiles, from): (DecodeFn, usize, [TileFn; 3], usize) = match format {
+                Format::F32 | Format::F16 | Format::BF16 => return None,
                 Format::Q4_0 => gemm_parts!($isa, block32 Q4_0),
                 Format::Q4_1 => gemm_parts!($isa, block32 Q4_1),
                 Format::Q5_0 => gemm_parts!($isa, block32 Q5_0),
@@ -199,12 +175,14 @@ macro_rules! panel_functions {
                 Format::Q6K => gemm_parts!($isa, block256 Q6K),
                 Format::Iq4Xs => gemm_parts!($isa, block256 Iq4Xs),
             };
-            Gemm {
+            debug_assert!(from >= crate::linear::TILED_TOKENS);
+            Some(Gemm {
                 decode,
                 panel_bytes,
                 tiles,
                 tokens: <$isa as Simd>::TILE_TOKENS,
-            }
+                from,
+            })
         }
 
         /// The panel kernel of a format.

@@ -47,7 +47,7 @@ impl Scratch {
     pub fn bytes(format: ActFormat, cols: usize, tokens: usize) -> Option<usize> {
         #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
         {
-            if tokens < super::GEMM_TOKENS {
+            if format == ActFormat::F32 || tokens < super::TILED_TOKENS {
                 return Some(0);
             }
             let parts = super::vector::gemm::sweep::scratch_parts(format, cols, tokens)?;

@@ -692,7 +692,7 @@ fn linear_region(
     let claim_bytes = CLAIM_BYTES.min(total / (4 * w.threads)).max(1);
     // Few tokens: time goes with bytes. Many: with tiles, of which some should share a panel.
     let claim_tiles = (all_tiles / (CLAIMS * w.threads)).clamp(1, CLAIM_TILES);
-    let per_claim = |j: &super::LinearJob| match rows >= linear::GEMM_TOKENS {
+    let per_claim = |j: &super::LinearJob| match linear::tiled(s.isa, j.weight.format(), rows) {
         true => claim_tiles,
         false => (claim_bytes / (j.weight.bytes() / tiles(j)).max(1)).max(1),
     };

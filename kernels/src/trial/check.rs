@@ -86,8 +86,8 @@ fn compare(
 }
 
 const ROWS: usize = 40;
-const TOKENS: [usize; 6] = [1, 2, 5, 8, 13, 37];
-const MOST: usize = 37;
+const TOKENS: [usize; 6] = [1, 2, 5, 8, 13, 75];
+const MOST: usize = 75;
 
 /// What weights a case has.
 #[derive(Clone, Copy, Debug)]

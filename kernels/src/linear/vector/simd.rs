@@ -6,6 +6,25 @@
 
 use crate::pack::TILE_ROWS;
 
+/// From how many tokens on a product is quicker in register tiles ([`super::gemm`]), where weights
+/// are decoded once for all tokens, than in panels, where they are decoded once for 16 and stay in
+/// registers. Not below [`crate::linear::TILED_TOKENS`].
+pub(crate) struct TilesFrom {
+    /// Blocks of 32 with 4 bits.
+    pub(crate) four: usize,
+    /// Blocks of 32 with 5 bits.
+    pub(crate) five: usize,
+    /// Blocks of 32 with 8 bits, or looked up.
+    pub(crate) eight: usize,
+    /// Superblocks.
+    pub(crate) superblocks: usize,
+}
+
+impl TilesFrom {
+    /// Panels are always quicker.
+    pub(crate) const NEVER: usize = usize::MAX;
+}
+
 /// An instruction set with vectors of [`Simd::LANES`] 32-bit lanes.
 ///
 /// # Safety
@@ -29,6 +48,8 @@ pub(crate) trait Simd: Copy {
     const PARTS: usize = TILE_ROWS / Self::LANES;
     /// Tokens that the float kernels keep in registers.
     const WIDE_FLOATS: bool;
+    /// From how many tokens on register tiles are quicker than panels.
+    const TILES_FROM: TilesFrom;
     /// Tokens of a register tile (see [`super::gemm`]): 4, 8 or 12.
     const TILE_TOKENS: usize;
     /// What [`Simd::from_i8`] adds to an 8-bit quant: 128 where weights must be unsigned, or 0.

@@ -11,7 +11,7 @@ use std::marker::PhantomData;
 
 use super::avx2::Avx2;
 use crate::linear::panels::panel_functions;
-use crate::linear::vector::simd::Simd;
+use crate::linear::vector::simd::{Simd, TilesFrom};
 
 #[cfg(test)]
 mod tests;
@@ -72,6 +72,13 @@ impl<E: Encoding> Simd for Vnni<E> {
     const LANES: usize = Avx2::LANES;
     const WIDE_FLOATS: bool = Avx2::WIDE_FLOATS;
     const TILE_TOKENS: usize = Avx2::TILE_TOKENS;
+    // Not measured, for want of such a CPU: those of AVX-512, whose instructions these are.
+    const TILES_FROM: TilesFrom = TilesFrom {
+        four: TilesFrom::NEVER,
+        five: 64,
+        eight: TilesFrom::NEVER,
+        superblocks: 64,
+    };
     const BIAS8: i32 = 128;
 
     as_avx2! {

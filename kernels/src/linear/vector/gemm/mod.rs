@@ -1,7 +1,7 @@
 //! Products with many tokens: weights are decoded once into a panel that stays in the second cache,
 //! and tiles of 16 rows by up to [`MAX_TOKENS`] tokens are accumulated in registers.
 //!
-//! - [`panel`]: decoding block columns of 16 rows into a panel, for the three families of formats;
+//! - [`panel`]: decoding block columns of 16 rows into a panel, for blocks of 32 and superblocks;
 //! - [`acts`]: activations of a group of tokens interleaved, so that a tile reads them in one stream;
 //! - [`tile`]: the register-tiled kernels, which know a panel's layout and no format;
 //! - [`sweep`]: leads panels and groups past each other, and stores what comes out.
@@ -49,4 +49,6 @@ pub(crate) struct Gemm {
     pub(crate) tiles: [TileFn; 3],
     /// Tokens of a full group.
     pub(crate) tokens: usize,
+    /// From how many tokens on this is the quicker way.
+    pub(crate) from: usize,
 }

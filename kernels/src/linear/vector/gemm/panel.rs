@@ -4,7 +4,6 @@
 //!
 //! | family   | parts                                                                              |
 //! |----------|------------------------------------------------------------------------------------|
-//! | floats   | 16 f32 (a block is one column)                                                     |
 //! | block32  | quants `[8][16 rows][4]` u8, scales 16 f32, minima 16 f32 if the format has them    |
 //! | block256 | quants `[64][16 rows][4]` u8, scales `[16 or 8][16 rows]` i8, factors `[8][16 rows]` |
 //! |          | i16 pairs if there are minima or a bias, d 16 f32, dmin 16 f32 if there are minima  |
@@ -15,7 +14,6 @@
 
 use super::super::block32::Block32;
 use super::super::block256::{Block256, Header, bias};
-use super::super::floats::Float;
 use super::super::simd::Simd;
 use crate::pack::TILE_ROWS;
 
@@ -44,9 +42,6 @@ impl Panel256 {
     pub(crate) const BYTES: usize = Self::DMIN + ROWS;
 }
 
-/// Bytes of a column of floats in a panel.
-pub(crate) const FLOATS_BYTES: usize = ROWS;
-
 /// Bytes of a block of 32 in a panel.
 pub(crate) const fn block32_bytes<B: Block32>() -> usize {
     Panel32::bytes(B::HAS_MIN)
@@ -54,24 +49,6 @@ pub(crate) const fn block32_bytes<B: Block32>() -> usize {
 
 /// Bytes of a superblock in a panel.
 pub(crate) const BLOCK256_BYTES: usize = Panel256::BYTES;
-
-/// See [`super::DecodeFn`].
-///
-/// # Safety
-/// As [`super::DecodeFn`].
-#[inline(always)]
-pub(crate) unsafe fn floats<S: Simd, F: Float>(from: *const u8, blocks: usize, to: *mut u8) {
-    for k in 0..blocks {
-        for part in 0..S::PARTS {
-            // SAFETY: the caller's; both offsets are inside block k.
-            unsafe {
-                let row = part * S::LANES;
-                let w = F::load::<S>(from.add((k * TILE_ROWS + row) * F::BYTES));
-                S::store_f32(to.add(k * ROWS + 4 * row).cast(), w);
-            }
-        }
-    }
-}
 
 /// See [`super::DecodeFn`].
 ///

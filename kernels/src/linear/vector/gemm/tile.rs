@@ -7,36 +7,8 @@
 use super::super::Chains;
 use super::super::simd::Simd;
 use super::acts::{Acts32, Acts256};
-use super::panel::{FLOATS_BYTES, Panel32, Panel256};
+use super::panel::{Panel32, Panel256};
 use crate::pack::TILE_ROWS;
-
-/// Floats: see [`super::TileFn`].
-///
-/// # Safety
-/// As [`super::TileFn`], for C tokens.
-#[inline(always)]
-pub(crate) unsafe fn floats<S: Simd, const C: usize>(
-    panel: *const u8,
-    blocks: usize,
-    acts: *const u8,
-    chains: *mut Chains,
-) {
-    for part in 0..S::PARTS {
-        // SAFETY: the caller's; offsets are inside the column, the group and the part.
-        unsafe {
-            let chains = chains.cast::<f32>().add(part * S::LANES);
-            let mut acc = load_chains::<S, C>(chains);
-            for k in 0..blocks {
-                let w = S::load_f32(panel.add(k * FLOATS_BYTES + part * S::BYTES));
-                let x = acts.cast::<f32>().add(C * k);
-                for t in 0..C {
-                    acc[t] = S::fma(w, S::splat_f32(x.add(t).read()), acc[t]);
-                }
-            }
-            store_chains::<S, C>(chains, &acc);
-        }
-    }
-}
 
 /// Blocks of 32, of BITS bits (8: those of [`Simd::from_i8`]), from which BIAS is to be subtracted:
 /// see [`super::TileFn`].

@@ -9,7 +9,7 @@ use crate::format::quantize;
 use crate::isa::Isa;
 use crate::linear::vector::gemm::sweep;
 use crate::linear::vector::walk;
-use crate::linear::{GEMM_TOKENS, Matrix, PackedMatrix, RowMatrix, Scratch, forward};
+use crate::linear::{Matrix, PackedMatrix, RowMatrix, Scratch, forward};
 use crate::pack;
 use crate::planted::{self, Fault};
 use std::cell::RefCell;
@@ -59,10 +59,11 @@ fn twin(m: Matrix<'_>, acts: &[u8], stride: usize, tokens: usize) -> Vec<f32> {
     let acts = Acts::of(layout, acts.as_ptr(), stride);
     // SAFETY: the CPU has the features (see the test); acts are `tokens` rows.
     unsafe {
-        if tokens >= GEMM_TOKENS {
-            let bytes = Scratch::bytes(m.format().activation(), m.cols(), tokens).unwrap();
+        // Whatever is quicker: all have tiles but floats.
+        if let Some(gemm) = evex::gemm(m.format()).filter(|_| tokens > 4) {
+            // Not what `Scratch::bytes` says of so few tokens.
+            let bytes = Scratch::bytes(m.format().activation(), m.cols(), 16 + tokens).unwrap();
             let mut scratch = Scratch::new(bytes).unwrap();
-            let gemm = evex::gemm(m.format());
             assert!(sweep::run(
                 isa,
                 &gemm,
