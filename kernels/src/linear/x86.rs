@@ -6,3 +6,6 @@
 pub(super) mod avx2;
 pub(super) mod avx512;
 pub(super) mod avxvnni;
+
+/// In [`TilesFrom`](crate::linear::vector::simd::TilesFrom): panels are always quicker.
+const NEVER: usize = usize::MAX;

@@ -20,11 +20,6 @@ pub(crate) struct TilesFrom {
     pub(crate) superblocks: usize,
 }
 
-impl TilesFrom {
-    /// Panels are always quicker.
-    pub(crate) const NEVER: usize = usize::MAX;
-}
-
 /// An instruction set with vectors of [`Simd::LANES`] 32-bit lanes.
 ///
 /// # Safety

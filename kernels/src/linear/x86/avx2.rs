@@ -7,6 +7,7 @@
 
 use core::arch::x86_64::*;
 
+use super::NEVER;
 use crate::linear::panels::panel_functions;
 use crate::linear::vector::simd::{Simd, TilesFrom};
 
@@ -129,7 +130,7 @@ impl Simd for Avx2 {
     const TILES_FROM: TilesFrom = TilesFrom {
         four: 32,
         five: 32,
-        eight: TilesFrom::NEVER,
+        eight: NEVER,
         superblocks: 16,
     };
     const BIAS8: i32 = 0;

@@ -6,6 +6,7 @@
 
 use core::arch::x86_64::*;
 
+use super::NEVER;
 use crate::linear::panels::panel_functions;
 use crate::linear::vector::simd::{Simd, TilesFrom};
 
@@ -30,9 +31,9 @@ impl Simd for Avx512 {
     const TILE_TOKENS: usize = 12;
     // Measured with `hob kernels --isa avx512 --tokens 16,32,64,128,512` on a Zen 4, each way.
     const TILES_FROM: TilesFrom = TilesFrom {
-        four: TilesFrom::NEVER,
+        four: NEVER,
         five: 64,
-        eight: TilesFrom::NEVER,
+        eight: NEVER,
         superblocks: 64,
     };
     const BIAS8: i32 = 128;

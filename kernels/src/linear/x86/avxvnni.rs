@@ -9,6 +9,7 @@
 use core::arch::x86_64::*;
 use std::marker::PhantomData;
 
+use super::NEVER;
 use super::avx2::Avx2;
 use crate::linear::panels::panel_functions;
 use crate::linear::vector::simd::{Simd, TilesFrom};
@@ -74,9 +75,9 @@ impl<E: Encoding> Simd for Vnni<E> {
     const TILE_TOKENS: usize = Avx2::TILE_TOKENS;
     // Not measured, for want of such a CPU: those of AVX-512, whose instructions these are.
     const TILES_FROM: TilesFrom = TilesFrom {
-        four: TilesFrom::NEVER,
+        four: NEVER,
         five: 64,
-        eight: TilesFrom::NEVER,
+        eight: NEVER,
         superblocks: 64,
     };
     const BIAS8: i32 = 128;
