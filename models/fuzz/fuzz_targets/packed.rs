@@ -36,8 +36,8 @@ fn open(bytes: Vec<u8>) {
     let unpacked = unpack_to(&file, &mut original, &());
     let weights = ModelFiles::from_bytes("f.hob", bytes).and_then(Weights::parse);
     if file.kind == Kind::Packed {
-        // Both read the same file: one accepts what the other does.
-        assert_eq!(unpacked.is_ok(), weights.is_ok());
+        // What runs can be had back. Not the reverse: one part of a split model unpacks, but is no model.
+        assert!(unpacked.is_ok() || weights.is_err());
     }
     match weights {
         Ok(w) => hob_models_fuzz::check_weights(w),
