@@ -9,12 +9,13 @@ use crate::pack::{TILE_ROWS, pack_panel};
 #[repr(align(64))]
 struct Buffer([u8; 16 << 10]);
 
-/// Room for interleaving rows that are not packed.
-pub(crate) struct Interleaver(Buffer);
+/// Room for interleaving rows that are not packed, which is made when there are such rows: zeroing it
+/// takes as long as reading many kilobytes of weights.
+pub(crate) struct Interleaver(Option<Buffer>);
 
 impl Interleaver {
     pub(crate) fn new() -> Interleaver {
-        Interleaver(Buffer([0; 16 << 10]))
+        Interleaver(None)
     }
 
     /// Calls `f(first block, address, blocks)` for stretches that make up `range` of a tile's blocks
@@ -35,10 +36,11 @@ impl Interleaver {
             let stretch = &bytes[range.start * block_bytes..range.end * block_bytes];
             return f(range.start, stretch.as_ptr(), range.len());
         }
-        let at_once = self.0.0.len() / block_bytes; // At least 4: the largest is 16 * 210 bytes.
+        let buffer = self.0.get_or_insert_with(|| Buffer([0; 16 << 10]));
+        let at_once = buffer.0.len() / block_bytes; // At least 4: the largest is 16 * 210 bytes.
         for first in range.clone().step_by(at_once) {
             let blocks = first..range.end.min(first + at_once);
-            let piece = &mut self.0.0[..blocks.len() * block_bytes];
+            let piece = &mut buffer.0[..blocks.len() * block_bytes];
             pack_panel(m.format(), bytes, m.row_bytes(), blocks.clone(), piece);
             f(first, piece.as_ptr(), blocks.len());
         }
