@@ -9,7 +9,6 @@
 use core::arch::x86_64::*;
 use std::marker::PhantomData;
 
-use super::NEVER;
 use super::avx2::Avx2;
 use crate::linear::panels::panel_functions;
 use crate::linear::vector::simd::{Simd, TilesFrom};
@@ -74,12 +73,7 @@ impl<E: Encoding> Simd for Vnni<E> {
     const WIDE_FLOATS: bool = Avx2::WIDE_FLOATS;
     const TILE_TOKENS: usize = Avx2::TILE_TOKENS;
     // Not measured, for want of such a CPU: those of AVX-512, whose instructions these are.
-    const TILES_FROM: TilesFrom = TilesFrom {
-        four: NEVER,
-        five: 64,
-        eight: NEVER,
-        superblocks: 64,
-    };
+    const TILES_FROM: TilesFrom = super::avx512::Avx512::TILES_FROM;
     const BIAS8: i32 = 128;
 
     as_avx2! {
