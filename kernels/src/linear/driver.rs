@@ -8,6 +8,7 @@
 
 use std::ops::Range;
 
+use super::scratch::{Interleaving, Key};
 use super::{Epilogue, Matrix, OutCols, Scratch, scalar};
 use crate::counters::Counter;
 use crate::format::Format;
@@ -59,15 +60,16 @@ pub unsafe fn forward_tiles(
         #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
         Some((panel, gemm)) => {
             use super::vector::{Acts, gemm::sweep, walk};
-            let acts = Acts::of(m.format().activation().layout(m.cols()), acts, act_stride);
             // SAFETY: the caller's promises, passed on.
             unsafe {
                 if let Some(gemm) = gemm.filter(|g| tokens >= g.from)
-                    && sweep::run(isa, &gemm, &m, tiles.clone(), &acts, tokens, scratch, store)
+                    && sweep::run(isa, &gemm, &m, tiles.clone(), acts, act_stride, tokens, scratch, store)
                 {
                     TILES.count(Some(m.format()), isa);
                     return;
                 }
+                let layout = m.format().activation().layout(m.cols());
+                let acts = Acts::of(layout, acts, act_stride);
                 walk::run(isa, panel, m, tiles, acts, tokens, store);
             }
         }
@@ -76,12 +78,41 @@ pub unsafe fn forward_tiles(
 
 /// Whether so many tokens are multiplied in register tiles, for which work is best divided by tiles.
 pub(crate) fn tiled(isa: Isa, format: Format, tokens: usize) -> bool {
+    tile_group(isa, format, tokens).is_some()
+}
+
+/// The tokens of a register tile, if so many tokens are multiplied in those.
+fn tile_group(isa: Isa, format: Format, tokens: usize) -> Option<usize> {
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     if let Some((_, Some(gemm))) = kernels(isa, format) {
-        return tokens >= gemm.from;
+        return (tokens >= gemm.from).then_some(gemm.tokens);
     }
     let _ = (isa, format, tokens);
-    false
+    None
+}
+
+/// The interleaving that a product of `cols` columns with a matrix of `format` reads, if it is one in
+/// register tiles: of activations as for [`forward_tiles`], to `to`.
+///
+/// Whoever runs it vouches for the activations, and for [`Interleaving::bytes`] at `to`.
+pub(crate) fn interleaving(
+    isa: Isa,
+    format: Format,
+    cols: usize,
+    (acts, stride): (*const u8, usize),
+    tokens: usize,
+    to: *mut u8,
+) -> Option<Interleaving> {
+    let group = tile_group(isa, format, tokens)?;
+    let key = Key {
+        acts,
+        stride,
+        tokens,
+        format: format.activation(),
+        cols,
+        group,
+    };
+    Some(Interleaving { key, to })
 }
 
 /// The kernel for panels, and that for register tiles, if the format has it.

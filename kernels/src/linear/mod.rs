@@ -23,7 +23,8 @@ mod vector;
 mod x86;
 
 pub use driver::forward_tiles;
-pub(crate) use driver::tiled;
+pub(crate) use driver::{interleaving, tiled};
+pub(crate) use scratch::Interleaving;
 pub use scratch::Scratch;
 
 /// Fewer tokens than this are never multiplied in register tiles.

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::isa::Isa;
 use crate::kv::KvLayout;
-use crate::linear::{self, Epilogue, OutCols};
+use crate::linear::{self, Epilogue, Interleaving, OutCols};
 use crate::pack::TILE_ROWS;
 use crate::pool::{Pool, Worker};
 use std::ops::{Range, RangeInclusive};
@@ -87,6 +87,7 @@ pub struct Machine {
     scratch: Vec<AlignedBytes>,
     attend: Vec<AttendScratch>,
     linear: Vec<linear::Scratch>,
+    interleaved: AlignedBytes,
     claims: Vec<AtomicUsize>,
     row_seq: Vec<(u32, u32)>,
     pages: Vec<*mut u8>,
@@ -111,7 +112,10 @@ pub fn working_bytes(
         .checked_add(scratch_bytes(program))?
         .checked_add(attend::scratch_bytes(program))?
         .checked_add(linear_bytes(program, max_tokens, max_outputs)?)?;
-    per_worker.checked_mul(threads)?.checked_add(l.shared_bytes)
+    per_worker
+        .checked_mul(threads)?
+        .checked_add(l.shared_bytes)?
+        .checked_add(interleaved_bytes(program, max_tokens, max_outputs)?)
 }
 
 /// Bytes that attention over `positions` positions needs for partial results when one token at a
@@ -126,21 +130,55 @@ pub fn decode_bytes(program: &Program, positions: usize, threads: usize) -> usiz
 
 /// What the products of a program need beside their operands, for each worker.
 fn linear_bytes(p: &Program, max_tokens: usize, max_outputs: usize) -> Option<usize> {
-    let mut bytes = 0usize;
-    for region in &p.regions {
-        if let Region::Linear { dim, jobs } = region {
-            let rows = if *dim == Dim::Tokens {
-                max_tokens
-            } else {
-                max_outputs
-            };
-            for w in jobs.iter().map(|j| &j.weight) {
-                let format = w.format().activation();
-                bytes = bytes.max(linear::Scratch::bytes(format, w.cols(), rows)?);
-            }
+    let mut most = 0usize;
+    for (jobs, rows) in products(p, max_tokens, max_outputs) {
+        for w in jobs.iter().map(|j| &j.weight) {
+            let format = w.format().activation();
+            most = most.max(linear::Scratch::work_bytes(format, w.cols(), rows)?);
         }
     }
-    Some(bytes)
+    Some(most)
+}
+
+/// The interleaved activations of a region of products, for all workers together.
+fn interleaved_bytes(p: &Program, max_tokens: usize, max_outputs: usize) -> Option<usize> {
+    let mut most = 0usize;
+    for (jobs, rows) in products(p, max_tokens, max_outputs) {
+        let mut bytes = 0usize;
+        for j in distinct_acts(jobs, |_| true) {
+            let (format, cols) = (j.weight.format().activation(), j.weight.cols());
+            bytes = bytes.checked_add(Interleaving::bytes(format, cols, rows)?)?;
+        }
+        most = most.max(bytes);
+    }
+    Some(most)
+}
+
+/// The regions of products, with the rows that they have at most.
+fn products(
+    p: &Program,
+    max_tokens: usize,
+    max_outputs: usize,
+) -> impl Iterator<Item = (&[super::LinearJob], usize)> {
+    p.regions.iter().filter_map(move |region| match region {
+        Region::Linear { dim, jobs } => {
+            let tokens = *dim == Dim::Tokens;
+            Some((jobs.as_slice(), if tokens { max_tokens } else { max_outputs }))
+        }
+        _ => None,
+    })
+}
+
+/// Of the jobs that are `wanted`, the first that reads each buffer of activations.
+fn distinct_acts(
+    jobs: &[super::LinearJob],
+    wanted: impl Fn(&super::LinearJob) -> bool + Copy,
+) -> impl Iterator<Item = &super::LinearJob> {
+    jobs.iter().enumerate().filter_map(move |(i, j)| {
+        let before = jobs.get(..i).unwrap_or_default();
+        let first = !before.iter().any(|b| b.acts == j.acts && wanted(b));
+        (first && wanted(j)).then_some(j)
+    })
 }
 
 /// The widest row that an embedding step gathers.
@@ -209,6 +247,11 @@ impl Machine {
                 (0..threads)
                     .map(|_| linear::Scratch::new(bytes).ok_or(ProgramError::Memory(bytes)))
                     .collect::<Result<_, _>>()?
+            },
+            interleaved: {
+                let bytes = interleaved_bytes(&program, max_tokens, max_outputs)
+                    .ok_or(ProgramError::Memory(usize::MAX))?;
+                AlignedBytes::zeroed(bytes).ok_or(ProgramError::Memory(bytes))?
             },
             claims: (0..2 * program.regions.len())
                 .map(|_| AtomicUsize::new(0))
@@ -313,6 +356,7 @@ impl Machine {
                 .map(|a| (a.as_mut_ptr(), a.as_slice().len()))
                 .collect(),
             linear: self.linear.iter_mut().map(std::ptr::from_mut).collect(),
+            interleaved: self.interleaved.as_mut_ptr(),
             attend: self.attend.iter_mut().map(std::ptr::from_mut).collect(),
             partials: (self.partials.as_mut_ptr().cast(), partials),
             row_seq: &self.row_seq,
@@ -429,6 +473,8 @@ pub(super) struct Shared<'a> {
     scratch: Vec<(*mut u8, usize)>,
     attend: Vec<*mut AttendScratch>,
     linear: Vec<*mut linear::Scratch>,
+    /// Room for the interleaved activations of a region of products.
+    interleaved: *mut u8,
     /// Partial results of spans attended apart: address and number of floats (0: not apart).
     partials: (*mut f32, usize),
     row_seq: &'a [(u32, u32)],
@@ -684,8 +730,7 @@ fn walk(s: &Shared<'_>, w: &Worker<'_>) {
                 meet(s)
             }
             Region::Linear { jobs, .. } => {
-                linear_region(s, w, 2 * i, rows, jobs);
-                meet(s)
+                linear_region(s, w, 2 * i, rows, jobs, &mut meet)
             }
             Region::Attend(a) => {
                 // SAFETY: counters 2i and 2i+1 are this region's.
@@ -699,21 +744,50 @@ fn walk(s: &Shared<'_>, w: &Worker<'_>) {
     }
 }
 
-/// All products of a region, as one list of tiles.
+/// All products of a region, as one list of tiles. Returns whether to stop (see `meet`).
 fn linear_region(
     s: &Shared<'_>,
     w: &Worker<'_>,
     counter: usize,
     rows: usize,
     jobs: &[super::LinearJob],
-) {
+    meet: &mut dyn FnMut(&Shared<'_>) -> bool,
+) -> bool {
     // SAFETY: this worker's own.
     let scratch = unsafe { s.linear_scratch(w.index) };
     scratch.forget();
+    let tiled = |j: &super::LinearJob| linear::tiled(s.isa, j.weight.format(), rows);
+    if jobs.iter().any(tiled) {
+        let mut to = s.interleaved;
+        let (mut claim, mut first) = (s.claim(counter + 1, usize::MAX), 0);
+        for j in distinct_acts(jobs, tiled) {
+            let (format, cols) = (j.weight.format(), j.weight.cols());
+            let (acts, stride) = s.buf(j.acts, w.index);
+            let work = linear::interleaving(s.isa, format, cols, (acts, stride), rows, to);
+            let bytes = Interleaving::bytes(format.activation(), cols, rows);
+            let (Some(work), Some(bytes)) = (work, bytes) else {
+                continue; // never: it is tiled, and the room for it was allocated
+            };
+            to = to.wrapping_add(bytes);
+            while let Some(group) = claim.and_then(|c| c.checked_sub(first))
+                && group < work.groups()
+            {
+                // SAFETY: the activations were written before the last barrier; the room is that of
+                // `interleaved_bytes`; the group was claimed by this worker alone.
+                unsafe { work.run(group..group + 1) }
+                claim = s.claim(counter + 1, usize::MAX);
+            }
+            first += work.groups();
+            // SAFETY: all groups are done behind the next barrier, and nothing is used before.
+            unsafe { scratch.offer(&work) }
+        }
+        if meet(s) {
+            return true;
+        }
+    }
     let tiles = |j: &super::LinearJob| j.weight.rows().div_ceil(TILE_ROWS);
     let bytes: usize = jobs.iter().map(|j| j.weight.bytes()).sum();
     let total: usize = jobs.iter().map(tiles).sum();
-    let tiled = |j: &super::LinearJob| linear::tiled(s.isa, j.weight.format(), rows);
     let bounds = if jobs.iter().any(tiled) {
         // Many tokens: time goes with tiles, of which some should share a panel.
         let claim = (total / (CLAIMS * w.threads)).clamp(1, CLAIM_TILES);
@@ -761,4 +835,5 @@ fn linear_region(
             }
         }
     }
+    meet(s)
 }

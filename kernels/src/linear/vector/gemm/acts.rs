@@ -117,42 +117,88 @@ pub(crate) unsafe fn interleave(
         if tokens < group {
             to.write_bytes(0, group * blocks * words);
         }
-        for t in 0..tokens {
-            let row = from.token(t);
-            let to = to.add(t);
-            match format {
-                ActFormat::F32 => {}
-                ActFormat::Q8x32 => {
-                    for b in 0..blocks {
-                        let to = to.add(b * words * group);
-                        let q = row.q.cast::<[u32; 8]>().add(b).read();
-                        for (i, q) in q.into_iter().enumerate() {
-                            to.add(i * group).write(q);
-                        }
-                        let (d, sum) = (row.d.add(b).read(), row.sums.add(b).read());
-                        to.add(8 * group).write(d.to_bits());
-                        to.add(9 * group).write(sum as u32);
-                        to.add(10 * group).write((d * sum as f32).to_bits());
-                    }
+        for t in (0..tokens - tokens % 4).step_by(4) {
+            let rows = [t, t + 1, t + 2, t + 3].map(|t| from.token(t));
+            of_tokens(format, rows, group, blocks, to.add(t));
+        }
+        for t in tokens - tokens % 4..tokens {
+            of_tokens(format, [from.token(t)], group, blocks, to.add(t));
+        }
+    }
+}
+
+/// The same for N tokens, of which `to` is the first one's place.
+///
+/// # Safety
+/// As [`interleave`].
+unsafe fn of_tokens<const N: usize>(
+    format: ActFormat,
+    rows: [Acts; N],
+    group: usize,
+    blocks: usize,
+    to: *mut u32,
+) {
+    let words = block_bytes(format) / 4;
+    // SAFETY: the caller's.
+    unsafe {
+        match format {
+            ActFormat::F32 => {}
+            ActFormat::Q8x32 => {
+                for b in 0..blocks {
+                    let to = to.add(b * words * group);
+                    columns(rows.map(|r| r.q.cast::<u32>().add(8 * b)), 8, to, group);
                 }
-                ActFormat::Q8x256 => {
-                    for b in 0..blocks {
-                        let to = to.add(b * words * group);
-                        let q = row.q.cast::<u32>().add(64 * b);
-                        for i in 0..64 {
-                            to.add(i * group).write(q.add(i).read());
-                        }
-                        let sums = row.sums.add(16 * b);
-                        for g in 0..8 {
-                            // A sum of 16 quants fits i16.
-                            let low = sums.add(2 * g).read() as u32 & 0xffff;
-                            let pair = low | (sums.add(2 * g + 1).read() as u32) << 16;
-                            to.add((64 + g) * group).write(pair);
-                        }
-                        to.add(72 * group).write(row.d.add(b).read().to_bits());
-                    }
+                let d = to.add(8 * group);
+                columns(rows.map(|r| r.d.cast()), blocks, d, words * group);
+                let sums = to.add(9 * group);
+                columns(rows.map(|r| r.sums.cast()), blocks, sums, words * group);
+                for b in 0..blocks {
+                    let d = d.add(b * words * group).cast::<[f32; N]>();
+                    let sums = sums.add(b * words * group).cast::<[i32; N]>();
+                    let (d, sums) = (d.read(), sums.read());
+                    let scaled: [f32; N] = std::array::from_fn(|t| d[t] * sums[t] as f32);
+                    let to = to.add((b * words + 10) * group);
+                    to.cast::<[f32; N]>().write(scaled);
                 }
             }
+            ActFormat::Q8x256 => {
+                for b in 0..blocks {
+                    let to = to.add(b * words * group);
+                    columns(rows.map(|r| r.q.cast::<u32>().add(64 * b)), 64, to, group);
+                    // A sum of 16 quants fits i16.
+                    let pairs = rows.map(|r| {
+                        let sums = r.sums.cast::<[[i32; 2]; 8]>().add(b).read();
+                        sums.map(|[low, high]| low as u32 & 0xffff | (high as u32) << 16)
+                    });
+                    let to = to.add(64 * group);
+                    columns(pairs.each_ref().map(|p| p.as_ptr()), 8, to, group);
+                }
+                let d = to.add(72 * group);
+                columns(rows.map(|r| r.d.cast()), blocks, d, words * group);
+            }
+        }
+    }
+}
+
+/// Writes the N rows' words side by side, `step` words from one of `n` to the next.
+///
+/// # Safety
+/// Each row is readable for n words, and `to` writable for N words at each of the n steps.
+#[inline(always)]
+unsafe fn columns<const N: usize>(rows: [*const u32; N], n: usize, to: *mut u32, step: usize) {
+    // SAFETY: the caller's.
+    unsafe {
+        for i in (0..n - n % 4).step_by(4) {
+            // Four words of each row at once: a transposition in registers.
+            let words: [[u32; 4]; N] = rows.map(|r| r.add(i).cast::<[u32; 4]>().read_unaligned());
+            for j in 0..4 {
+                let column: [u32; N] = std::array::from_fn(|t| words[t][j]);
+                to.add((i + j) * step).cast::<[u32; N]>().write(column);
+            }
+        }
+        for i in n - n % 4..n {
+            let column: [u32; N] = std::array::from_fn(|t| *rows[t].add(i));
+            to.add(i * step).cast::<[u32; N]>().write(column);
         }
     }
 }

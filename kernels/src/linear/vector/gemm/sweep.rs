@@ -24,9 +24,11 @@ const PANEL_BYTES: usize = 256 << 10;
 /// Where the parts of the scratch for a product of `tokens` tokens end: panel, chains, activations.
 pub(crate) fn scratch_parts(format: ActFormat, cols: usize, tokens: usize) -> Option<Parts> {
     let blocks = cols / format.block();
+    // Chains wait between the stretches of long rows, which are taken one tile at a time.
     let chains = tokens
         .checked_next_multiple_of(STEP)?
-        .checked_mul(TILES * size_of::<Chains>())?;
+        .max(MAX_TOKENS)
+        .checked_mul(size_of::<Chains>())?;
     let acts = tokens
         .checked_next_multiple_of(STEP)?
         .checked_mul(blocks.checked_mul(acts::block_bytes(format))?)?;
@@ -47,7 +49,8 @@ pub(crate) unsafe fn run(
     gemm: &Gemm,
     m: &Matrix<'_>,
     tiles: Range<usize>,
-    from: &Acts,
+    from: *const u8,
+    stride: usize,
     tokens: usize,
     scratch: &mut Scratch,
     store: impl Fn(usize, usize, usize, &Chains),
@@ -56,29 +59,22 @@ pub(crate) unsafe fn run(
     let _ = isa;
     let format = m.format().activation();
     let key = Key {
-        acts: from.q.addr(),
-        stride: from.stride,
+        acts: from,
+        stride,
         tokens,
         format,
         cols: m.cols(),
         group: gemm.tokens,
     };
-    let Some((parts, ready)) =
+    let Some((parts, interleaving)) =
         scratch_parts(format, m.cols(), tokens).and_then(|parts| scratch.take(parts, key))
     else {
         return false;
     };
-    let token_bytes = m.cols() / format.block() * acts::block_bytes(format);
-    if !ready {
-        for (t, n) in groups(tokens, gemm.tokens) {
-            // SAFETY: the caller's rows; the scratch has room for tokens in steps of STEP.
-            unsafe {
-                let to = parts.acts.add(t * token_bytes);
-                let blocks = m.cols() / format.block();
-                let real = n.min(tokens - t);
-                acts::interleave(format, &from.token(t), real, n, blocks, to);
-            }
-        }
+    let token_bytes = token_bytes(&key);
+    if let Some(all) = interleaving {
+        // SAFETY: the caller's rows; the scratch is this thread's, with room for all groups.
+        unsafe { all.run(0..all.groups()) }
     }
     let blocks = m.cols() / m.format().block_len();
     let block_bytes = acts::block_bytes(format) * m.format().block_len() / format.block();
@@ -104,11 +100,12 @@ pub(crate) unsafe fn run(
             }
             for (t, n) in groups(tokens, gemm.tokens) {
                 for (i, tile) in tiles.clone().enumerate() {
-                    // SAFETY: chains of `at_once` tiles of all tokens, and the group's activations,
-                    // are inside the scratch; the kernel is the one for n tokens.
+                    // SAFETY: chains of all tokens, or those of a group, and the group's activations are
+                    // inside the scratch; the kernel is the one for n tokens.
                     let chains = unsafe {
-                        let at = (i * tokens.next_multiple_of(STEP) + t) * size_of::<Chains>();
-                        let chains = parts.chains.add(at).cast::<Chains>();
+                        // Of rows in one stretch nothing waits: the same place, always in cache.
+                        let at = if range.len() == blocks { 0 } else { t };
+                        let chains = parts.chains.cast::<Chains>().add(at);
                         if first == 0 {
                             chains.write_bytes(0, n);
                         }
@@ -139,6 +136,27 @@ pub(crate) unsafe fn run(
         }
     }
     true
+}
+
+/// Does the pieces `these` of an interleaving: see [`crate::linear::scratch::Interleaving`].
+///
+/// # Safety
+/// The key's rows are readable; `to` is writable for the group's tokens, in steps of [`STEP`].
+pub(crate) unsafe fn interleave(key: &Key, these: Range<usize>, to: *mut u8) {
+    let from = Acts::of(key.format.layout(key.cols), key.acts, key.stride);
+    let blocks = key.cols / key.format.block();
+    for (t, n) in groups(key.tokens, key.group).skip(these.start).take(these.len()) {
+        // SAFETY: the caller's.
+        unsafe {
+            let to = to.add(t * token_bytes(key));
+            acts::interleave(key.format, &from.token(t), n.min(key.tokens - t), n, blocks, to);
+        }
+    }
+}
+
+/// Bytes of an interleaved token.
+fn token_bytes(key: &Key) -> usize {
+    key.cols / key.format.block() * acts::block_bytes(key.format)
 }
 
 /// First token and size of each group: full ones, and what is left in steps of [`STEP`].

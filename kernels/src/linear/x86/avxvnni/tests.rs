@@ -55,8 +55,6 @@ fn twin(m: Matrix<'_>, acts: &[u8], stride: usize, tokens: usize) -> Vec<f32> {
     };
     let isa = Isa::AvxVnni;
     let all = 0..m.tiles();
-    let layout = m.format().activation().layout(m.cols());
-    let acts = Acts::of(layout, acts.as_ptr(), stride);
     // SAFETY: the CPU has the features (see the test); acts are `tokens` rows.
     unsafe {
         // Whatever is quicker: all have tiles but floats.
@@ -69,12 +67,15 @@ fn twin(m: Matrix<'_>, acts: &[u8], stride: usize, tokens: usize) -> Vec<f32> {
                 &gemm,
                 &m,
                 all,
-                &acts,
+                acts.as_ptr(),
+                stride,
                 tokens,
                 &mut scratch,
                 store
             ));
         } else {
+            let layout = m.format().activation().layout(m.cols());
+            let acts = Acts::of(layout, acts.as_ptr(), stride);
             walk::run(isa, kernel, m, all, acts, tokens, store);
         }
     }
