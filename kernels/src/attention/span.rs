@@ -318,11 +318,15 @@ impl<L: Lanes> Kernel for Softmax<'_, L> {
         for s in s.iter_mut() {
             *s = math::exp(*s - m);
         }
-        lanes = [0.0; TILE];
-        for p in s.chunks_exact(TILE) {
-            for (lane, &p) in lanes.iter_mut().zip(p) {
-                *lane += p;
+        // SAFETY: each chunk has 16 elements.
+        unsafe {
+            // A product with 1 is exact: this adds.
+            let one = L::splat(1.0);
+            let mut sums = L::splat(0.0);
+            for p in s.chunks_exact(TILE) {
+                sums = L::fma(one, L::load(p.as_ptr()), sums);
             }
+            L::store(sums, lanes.as_mut_ptr());
         }
         (m, tree(lanes))
     }

@@ -5,12 +5,15 @@
 //! in the same order afterwards. The bits are the same.
 
 use super::machine::Shared;
-use super::{AlignedBytes, Attend, PAGE_POSITIONS, Program, Region};
+use super::{AlignedBytes, Attend, Dim, PAGE_POSITIONS, Program, Region};
 use crate::attention::{self, Query, Scoring, partial_len};
 use crate::pool::Worker;
 
-/// Queries that a worker takes through a span together: whole groups of query heads, several tokens.
+/// Queries that a worker takes through a span together, at most: whole groups of query heads, several
+/// tokens.
 const QUERIES: usize = 16;
+/// Claims for each worker, at least, for which queries that share keys are taken apart.
+const CLAIMS: usize = 3;
 
 /// One worker's accumulators: `[QUERIES]` partials of all spans so far, and of the span at hand.
 pub(super) struct AttendScratch(AlignedBytes);
@@ -88,7 +91,7 @@ pub(super) unsafe fn region(
 ) -> bool {
     // SAFETY: by the caller.
     unsafe {
-        if s.split_spans() {
+        if s.split_spans() && spread(s, w.threads, a) {
             spans_apart(s, w, counter, a);
             if meet(s) {
                 return true;
@@ -182,7 +185,8 @@ impl Group<'_> {
     }
 }
 
-/// Each claim is up to [`QUERIES`] queries on one key head, through all their spans.
+/// Each claim is up to [`QUERIES`] queries on one key head, through all their spans; fewer where
+/// workers would be left without.
 ///
 /// # Safety
 /// See [`region`].
@@ -190,12 +194,17 @@ unsafe fn spans_in_order(s: &Shared<'_>, w: &Worker<'_>, counter: usize, a: &Att
     let layout = s.kv(a.state);
     let stride = partial_len(layout.dv());
     let group = a.heads / layout.heads();
-    let blocks = |tokens: usize| (tokens * group).div_ceil(QUERIES);
-    let total: usize = s
-        .seqs()
-        .iter()
-        .map(|&(_, tokens)| blocks(tokens) * layout.heads())
-        .sum();
+    let in_all = |each: usize| -> usize {
+        let blocks = |&(_, tokens): &(usize, usize)| (tokens * group).div_ceil(each);
+        s.seqs().iter().map(blocks).sum::<usize>() * layout.heads()
+    };
+    // All queries of a key head read its keys once, but few claims keep few workers busy.
+    let mut each = QUERIES.min(s.rows(Dim::Tokens) * group);
+    while each > 1 && in_all(each) < CLAIMS * w.threads {
+        each = each.div_ceil(2);
+    }
+    let blocks = |tokens: usize| (tokens * group).div_ceil(each);
+    let total = in_all(each);
     while let Some(mut c) = s.claim(counter, total) {
         // Late blocks see most keys: they go first, so that no worker is left with one at the end.
         c = total - 1 - c;
@@ -215,8 +224,8 @@ unsafe fn spans_in_order(s: &Shared<'_>, w: &Worker<'_>, counter: usize, a: &Att
                 first_row,
                 first_pos: start,
             };
-            let first = c / layout.heads() * QUERIES;
-            let js = first..(first + QUERIES).min(tokens * group);
+            let first = c / layout.heads() * each;
+            let js = first..(first + each).min(tokens * group);
             // SAFETY: this worker's scratch.
             let (acc, part) = unsafe { s.attend_scratch(w.index) }.split(js.len() * stride);
             attention::clear(acc);
@@ -240,6 +249,18 @@ unsafe fn spans_in_order(s: &Shared<'_>, w: &Worker<'_>, counter: usize, a: &Att
 /// Spans that a sequence's new tokens may see.
 fn spans(a: &Attend, start: usize, tokens: usize) -> std::ops::RangeInclusive<usize> {
     visible(a, start).start / PAGE_POSITIONS..=(start + tokens - 1) / PAGE_POSITIONS
+}
+
+/// Whether spans are many enough to spread over the workers. Else queries do: taken in order they need
+/// no merging, but each worker reads all their keys.
+fn spread(s: &Shared<'_>, workers: usize, a: &Attend) -> bool {
+    let heads = s.kv(a.state).heads();
+    let count = |&(start, tokens): &(usize, usize)| spans(a, start, tokens).count();
+    let (all, most) = (
+        s.seqs().iter().map(count).sum::<usize>(),
+        s.seqs().iter().map(count).max().unwrap_or(0),
+    );
+    most > 1 && all * heads >= 2 * CLAIMS * workers
 }
 
 /// Each claim is one span of one key head, for all queries of a sequence; partials are kept.

@@ -496,7 +496,7 @@ pub(super) struct Shared<'a> {
 unsafe impl Sync for Shared<'_> {}
 
 impl Shared<'_> {
-    fn rows(&self, dim: Dim) -> usize {
+    pub(super) fn rows(&self, dim: Dim) -> usize {
         match dim {
             Dim::Tokens => self.ids.len(),
             Dim::Outputs => self.outputs.len(),
