@@ -63,7 +63,17 @@ pub unsafe fn forward_tiles(
             // SAFETY: the caller's promises, passed on.
             unsafe {
                 if let Some(gemm) = gemm.filter(|g| tokens >= g.from)
-                    && sweep::run(isa, &gemm, &m, tiles.clone(), acts, act_stride, tokens, scratch, store)
+                    && sweep::run(
+                        isa,
+                        &gemm,
+                        &m,
+                        tiles.clone(),
+                        acts,
+                        act_stride,
+                        tokens,
+                        scratch,
+                        store,
+                    )
                 {
                     TILES.count(Some(m.format()), isa);
                     return;

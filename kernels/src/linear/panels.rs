@@ -55,7 +55,7 @@ macro_rules! panel_functions {
         use crate::format::Format;
         use crate::linear::vector::gemm::{DecodeFn, Gemm, TileFn, panel, tile};
         use crate::linear::vector::{
-            Acts, Chains, PanelFn, block32, block256, floats, formats32, formats256,
+            Acts, Chains, PanelFn, block32, block256, floats, formats32, formats256, start,
         };
 
         /// # Safety
@@ -71,7 +71,10 @@ macro_rules! panel_functions {
         ) {
             const PARTS: usize = <$isa as Simd>::PARTS;
             // SAFETY: the caller's; the features are those of the instruction set.
-            unsafe { floats::run::<$isa, F, PARTS>(panel, first, blocks, acts, tokens, chains) }
+            unsafe {
+                start::<$isa>(first, tokens, chains);
+                floats::run::<$isa, F, PARTS>(panel, first, blocks, acts, tokens, chains)
+            }
         }
 
         /// # Safety
@@ -87,7 +90,10 @@ macro_rules! panel_functions {
         ) {
             const PARTS: usize = <$isa as Simd>::PARTS;
             // SAFETY: the caller's; the features are those of the instruction set.
-            unsafe { block32::run::<$isa, B, PARTS>(panel, first, blocks, acts, tokens, chains) }
+            unsafe {
+                start::<$isa>(first, tokens, chains);
+                block32::run::<$isa, B, PARTS>(panel, first, blocks, acts, tokens, chains)
+            }
         }
 
         /// # Safety
@@ -102,7 +108,10 @@ macro_rules! panel_functions {
             chains: *mut Chains,
         ) {
             // SAFETY: the caller's; the features are those of the instruction set.
-            unsafe { block256::run::<$isa, B>(panel, first, blocks, acts, tokens, chains) }
+            unsafe {
+                start::<$isa>(first, tokens, chains);
+                block256::run::<$isa, B>(panel, first, blocks, acts, tokens, chains)
+            }
         }
 
         /// # Safety
@@ -129,9 +138,10 @@ macro_rules! panel_functions {
             blocks: usize,
             acts: *const u8,
             chains: *mut Chains,
+            start: bool,
         ) {
             // SAFETY: the caller's; the features are those of the instruction set.
-            unsafe { tile::block32::<$isa, BITS, BIAS, HAS_MIN, C>(panel, blocks, acts, chains) }
+            unsafe { tile::block32::<$isa, BITS, BIAS, HAS_MIN, C>(panel, blocks, acts, chains, start) }
         }
 
         /// # Safety
@@ -148,11 +158,12 @@ macro_rules! panel_functions {
             blocks: usize,
             acts: *const u8,
             chains: *mut Chains,
+            start: bool,
         ) {
             // SAFETY: the caller's; the features are those of the instruction set.
             unsafe {
                 tile::block256::<$isa, BITS, SUB, HAS_BIAS, HAS_MIN, C>(
-                    panel, blocks, acts, chains,
+                    panel, blocks, acts, chains, start,
                 );
             }
         }

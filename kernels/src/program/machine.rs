@@ -163,7 +163,10 @@ fn products(
     p.regions.iter().filter_map(move |region| match region {
         Region::Linear { dim, jobs } => {
             let tokens = *dim == Dim::Tokens;
-            Some((jobs.as_slice(), if tokens { max_tokens } else { max_outputs }))
+            Some((
+                jobs.as_slice(),
+                if tokens { max_tokens } else { max_outputs },
+            ))
         }
         _ => None,
     })
@@ -729,9 +732,7 @@ fn walk(s: &Shared<'_>, w: &Worker<'_>) {
                 }
                 meet(s)
             }
-            Region::Linear { jobs, .. } => {
-                linear_region(s, w, 2 * i, rows, jobs, &mut meet)
-            }
+            Region::Linear { jobs, .. } => linear_region(s, w, 2 * i, rows, jobs, &mut meet),
             Region::Attend(a) => {
                 // SAFETY: counters 2i and 2i+1 are this region's.
                 unsafe { attend::region(s, w, 2 * i, a, &mut meet) }
@@ -795,7 +796,8 @@ fn linear_region(
     } else {
         // Few: with bytes.
         let tile_bytes = (bytes / total.max(1)).max(1);
-        let [least, most] = [CLAIM_BYTES.start(), CLAIM_BYTES.end()].map(|b| (b / tile_bytes).max(1));
+        let [least, most] =
+            [CLAIM_BYTES.start(), CLAIM_BYTES.end()].map(|b| (b / tile_bytes).max(1));
         least..=most
     };
     while let Some(claim) = s.claim_share(counter, w.threads, total, &bounds) {

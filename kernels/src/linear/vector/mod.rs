@@ -76,7 +76,7 @@ impl Acts {
 pub(crate) type Chains = [f32; TILE_ROWS];
 
 /// Continues `chains` (one [`Chains`] a token) through `blocks` blocks at `panel`, which meet the
-/// activations from block `first` on.
+/// activations from block `first` on; from zero, whatever they were, if that is 0.
 ///
 /// # Safety
 /// The CPU has the instruction set; `panel` is readable for `blocks` blocks of 16 rows; `acts` is
@@ -90,3 +90,18 @@ pub(crate) type PanelFn = unsafe fn(
     tokens: usize,
     chains: *mut Chains,
 );
+
+/// Makes the chains of `tokens` tokens zero if they begin. Narrower stores than the loads that follow
+/// would make those wait.
+///
+/// # Safety
+/// As [`PanelFn`], for any blocks.
+#[inline(always)]
+pub(crate) unsafe fn start<S: simd::Simd>(first: usize, tokens: usize, chains: *mut Chains) {
+    if first == 0 {
+        for part in 0..tokens * S::PARTS {
+            // SAFETY: the caller's; a part is LANES floats of a chain.
+            unsafe { S::store_f32(chains.cast::<f32>().add(part * S::LANES), S::splat_f32(0.0)) }
+        }
+    }
+}

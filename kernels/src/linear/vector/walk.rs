@@ -3,6 +3,7 @@
 //! In: a panel kernel and what `forward_tiles` was given. Out: a call of `store` for every tile and
 //! token. It knows of formats only how large their blocks are.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::interleave::{Interleaver, in_place};
@@ -55,18 +56,18 @@ pub(crate) unsafe fn run(
         let chunk = if in_place(&m, tile) { GROUP } else { CHUNK };
         for t in (0..tokens).step_by(chunk) {
             let n_tokens = chunk.min(tokens - t);
-            let mut chains = [const { std::mem::MaybeUninit::<Chains>::uninit() }; CHUNK];
+            let mut chains = [const { MaybeUninit::<Chains>::uninit() }; CHUNK];
             let chains = &mut chains[..n_tokens];
-            for chain in &mut *chains {
-                chain.write([0.0; TILE_ROWS]);
+            if blocks == 0 {
+                chains.fill(MaybeUninit::new([0.0; TILE_ROWS]));
             }
-            // SAFETY: n_tokens of them are written above.
-            let chains: &mut [Chains] = unsafe { &mut *(chains as *mut [_] as *mut [Chains]) };
             interleaver.each(&m, tile, 0..blocks, |first, panel, n| {
                 // SAFETY: n blocks of 16 rows; tokens t.. are within `tokens`.
                 unsafe { walk.panel(panel, first..first + n, blocks, t, chains) }
             });
             for (c, y) in chains.iter_mut().enumerate() {
+                // SAFETY: the first panel begins every chain, and without any this does.
+                let y = unsafe { y.assume_init_mut() };
                 #[cfg(feature = "planted")]
                 crate::planted::in_results(isa, y);
                 store(first_row, n_rows, t + c, y);
@@ -86,7 +87,7 @@ impl Walk {
         range: Range<usize>,
         _of: usize,
         t: usize,
-        chains: &mut [Chains],
+        chains: &mut [MaybeUninit<Chains>],
     ) {
         for (g, chains) in chains.chunks_mut(GROUP).enumerate() {
             let acts = self.acts.token(t + g * GROUP);
@@ -103,7 +104,7 @@ impl Walk {
                     range.len(),
                     &acts,
                     chains.len(),
-                    chains.as_mut_ptr(),
+                    chains.as_mut_ptr().cast(),
                 );
             }
         }
@@ -120,10 +121,10 @@ impl Walk {
         range: &Range<usize>,
         of: usize,
         acts: &Acts,
-        chains: &mut [Chains],
+        chains: &mut [MaybeUninit<Chains>],
     ) -> bool {
         use crate::planted::{Fault, is};
-        let (tokens, to) = (chains.len(), chains.as_mut_ptr());
+        let (tokens, to) = (chains.len(), chains.as_mut_ptr().cast::<Chains>());
         let (first, n) = (range.start, range.len());
         let block_bytes = self.block_bytes;
         // SAFETY: parts of the caller's panel and tokens.

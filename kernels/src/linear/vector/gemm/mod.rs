@@ -31,13 +31,13 @@ pub(crate) const STEP: usize = 4;
 pub(crate) type DecodeFn = unsafe fn(from: *const u8, blocks: usize, to: *mut u8);
 
 /// Continues the chains of a tile, one [`Chains`] for each token of the group, through `blocks`
-/// blocks of a panel and of interleaved activations.
+/// blocks of a panel and of interleaved activations; from zero, whatever they were, with `start`.
 ///
 /// # Safety
 /// The CPU has the instruction set; `panel` and `acts` are readable for the blocks and the number of
 /// tokens that the function was made for; `chains` is valid for these.
 pub(crate) type TileFn =
-    unsafe fn(panel: *const u8, blocks: usize, acts: *const u8, chains: *mut Chains);
+    unsafe fn(panel: *const u8, blocks: usize, acts: *const u8, chains: *mut Chains, start: bool);
 
 /// How one format is multiplied on one instruction set.
 #[derive(Clone, Copy)]

@@ -106,9 +106,6 @@ pub(crate) unsafe fn run(
                         // Of rows in one stretch nothing waits: the same place, always in cache.
                         let at = if range.len() == blocks { 0 } else { t };
                         let chains = parts.chains.cast::<Chains>().add(at);
-                        if first == 0 {
-                            chains.write_bytes(0, n);
-                        }
                         let call = Call {
                             kernel: gemm.tiles[n / STEP - 1],
                             panel: parts.panel.add(i * tile_bytes),
@@ -118,6 +115,7 @@ pub(crate) unsafe fn run(
                             #[cfg(feature = "planted")]
                             acts_bytes: n * block_bytes,
                             blocks: range.len(),
+                            start: first == 0,
                         };
                         call.run(isa, range.end == blocks, n.min(tokens - t), chains);
                         std::slice::from_raw_parts_mut(chains, n.min(tokens - t))
@@ -145,11 +143,21 @@ pub(crate) unsafe fn run(
 pub(crate) unsafe fn interleave(key: &Key, these: Range<usize>, to: *mut u8) {
     let from = Acts::of(key.format.layout(key.cols), key.acts, key.stride);
     let blocks = key.cols / key.format.block();
-    for (t, n) in groups(key.tokens, key.group).skip(these.start).take(these.len()) {
+    for (t, n) in groups(key.tokens, key.group)
+        .skip(these.start)
+        .take(these.len())
+    {
         // SAFETY: the caller's.
         unsafe {
             let to = to.add(t * token_bytes(key));
-            acts::interleave(key.format, &from.token(t), n.min(key.tokens - t), n, blocks, to);
+            acts::interleave(
+                key.format,
+                &from.token(t),
+                n.min(key.tokens - t),
+                n,
+                blocks,
+                to,
+            );
         }
     }
 }
@@ -177,6 +185,7 @@ struct Call {
     #[cfg(feature = "planted")]
     acts_bytes: usize,
     blocks: usize,
+    start: bool,
 }
 
 impl Call {
@@ -189,7 +198,7 @@ impl Call {
             return;
         }
         // SAFETY: the caller's.
-        unsafe { (self.kernel)(self.panel, self.blocks, self.acts, chains) }
+        unsafe { (self.kernel)(self.panel, self.blocks, self.acts, chains, self.start) }
     }
 
     /// Plants the faults that concern the order of the work; whether it has done it.
@@ -204,7 +213,7 @@ impl Call {
             let part = |first: usize, n: usize| {
                 let panel = self.panel.add(first * self.panel_bytes);
                 let acts = self.acts.add(first * self.acts_bytes);
-                (self.kernel)(panel, n, acts, chains);
+                (self.kernel)(panel, n, acts, chains, self.start && first == 0);
             };
             if is(isa, Fault::SwappedOrder) && self.blocks >= 3 {
                 for (first, blocks) in [(0, 1), (2, 1), (1, 1), (3, self.blocks - 3)] {

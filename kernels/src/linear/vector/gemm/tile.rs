@@ -27,12 +27,13 @@ pub(crate) unsafe fn block32<
     blocks: usize,
     acts: *const u8,
     chains: *mut Chains,
+    start: bool,
 ) {
     for part in 0..S::PARTS {
         // SAFETY: the caller's; offsets are inside the block, the group and the part.
         unsafe {
             let chains = chains.cast::<f32>().add(part * S::LANES);
-            let mut acc = load_chains::<S, C>(chains);
+            let mut acc = load_chains::<S, C>(chains, start);
             for b in 0..blocks {
                 let w = panel.add(b * Panel32::bytes(HAS_MIN) + part * S::BYTES);
                 let a = Acts32::<C>(acts.add(b * Acts32::<C>::BYTES));
@@ -78,7 +79,12 @@ pub(crate) unsafe fn block256<
     blocks: usize,
     acts: *const u8,
     chains: *mut Chains,
+    start: bool,
 ) {
+    if start {
+        // SAFETY: the caller's.
+        unsafe { super::super::start::<S>(0, C, chains) }
+    }
     for b in 0..blocks {
         for part in 0..S::PARTS {
             // SAFETY: the caller's; offsets are inside the superblock, the group and the part.
@@ -148,12 +154,14 @@ unsafe fn factors<S: Simd, const C: usize>(w: *const u8, a: &Acts256<C>, to: &mu
 /// # Safety
 /// `chains` is at a part of C tokens' chains.
 #[inline(always)]
-unsafe fn load_chains<S: Simd, const C: usize>(chains: *const f32) -> [S::F; C] {
+unsafe fn load_chains<S: Simd, const C: usize>(chains: *const f32, start: bool) -> [S::F; C] {
     // SAFETY: the caller's.
     unsafe {
         let mut acc = [S::splat_f32(0.0); C];
-        for t in 0..C {
-            acc[t] = S::load_f32(chains.add(t * TILE_ROWS).cast());
+        if !start {
+            for t in 0..C {
+                acc[t] = S::load_f32(chains.add(t * TILE_ROWS).cast());
+            }
         }
         acc
     }
