@@ -36,7 +36,10 @@ impl Interleaver {
             let stretch = &bytes[range.start * block_bytes..range.end * block_bytes];
             return f(range.start, stretch.as_ptr(), range.len());
         }
-        let buffer = self.0.get_or_insert_with(|| Buffer([0; 16 << 10]));
+        let buffer = match &mut self.0 {
+            Some(buffer) => buffer,
+            none => none.insert(Buffer([0; 16 << 10])),
+        };
         let at_once = buffer.0.len() / block_bytes; // At least 4: the largest is 16 * 210 bytes.
         for first in range.clone().step_by(at_once) {
             let blocks = first..range.end.min(first + at_once);
