@@ -91,11 +91,12 @@ pub(crate) fn tiled(isa: Isa, format: Format, tokens: usize) -> bool {
     tile_group(isa, format, tokens).is_some()
 }
 
-/// The tokens of a register tile, if so many tokens are multiplied in those.
-fn tile_group(isa: Isa, format: Format, tokens: usize) -> Option<usize> {
+/// The tokens of a register tile, if so many tokens are multiplied in those, and the factor on their
+/// activations' sums.
+fn tile_group(isa: Isa, format: Format, tokens: usize) -> Option<(usize, i32)> {
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     if let Some((_, Some(gemm))) = kernels(isa, format) {
-        return (tokens >= gemm.from).then_some(gemm.tokens);
+        return (tokens >= gemm.from).then_some((gemm.tokens, gemm.factor));
     }
     let _ = (isa, format, tokens);
     None
@@ -113,7 +114,7 @@ pub(crate) fn interleaving(
     tokens: usize,
     to: *mut u8,
 ) -> Option<Interleaving> {
-    let group = tile_group(isa, format, tokens)?;
+    let (group, factor) = tile_group(isa, format, tokens)?;
     let key = Key {
         acts,
         stride,
@@ -121,6 +122,7 @@ pub(crate) fn interleaving(
         format: format.activation(),
         cols,
         group,
+        factor,
     };
     Some(Interleaving { key, to })
 }

@@ -19,7 +19,7 @@ macro_rules! gemm_parts {
     ($isa:ty, block32 $f:ident) => {{
         type B = formats32::$f;
         const BITS: u32 = block32::bits::<B>();
-        const BIAS: i32 = block32::bias::<$isa, B>();
+        const BIAS: i32 = panel::tile_bias::<$isa>(block32::bias::<$isa, B>());
         const HAS_MIN: bool = <B as block32::Block32>::HAS_MIN;
         (
             decode32::<B>,
@@ -192,6 +192,10 @@ macro_rules! panel_functions {
                 panel_bytes,
                 tiles,
                 tokens: <$isa as Simd>::TILE_TOKENS,
+                factor: match <$isa as Simd>::TILE_BIAS {
+                    Some(bias) => -bias,
+                    None => 1,
+                },
                 from,
             })
         }

@@ -31,6 +31,7 @@ pub(super) struct Key {
     pub(super) format: ActFormat,
     pub(super) cols: usize,
     pub(super) group: usize,
+    pub(super) factor: i32,
 }
 
 /// Sizes of the parts of a scratch, multiples of 64 bytes; of whole ones, in this order.

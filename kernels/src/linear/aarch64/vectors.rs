@@ -83,6 +83,7 @@ impl<D: Dots> Simd for Vectors<D> {
         superblocks: 16,
     };
     const BIAS8: i32 = 0;
+    const TILE_BIAS: Option<i32> = None;
 
     #[inline(always)]
     unsafe fn load(p: *const u8) -> int32x4_t {
@@ -112,6 +113,11 @@ impl<D: Dots> Simd for Vectors<D> {
     #[inline(always)]
     unsafe fn or(a: int32x4_t, b: int32x4_t) -> int32x4_t {
         unsafe { vorrq_s32(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn add_u8(a: int32x4_t, b: int32x4_t) -> int32x4_t {
+        unsafe { vreinterpretq_s32_u8(vaddq_u8(vreinterpretq_u8_s32(a), vreinterpretq_u8_s32(b))) }
     }
 
     #[inline(always)]
@@ -171,6 +177,11 @@ impl<D: Dots> Simd for Vectors<D> {
     }
 
     /// The first of all pairs, then the second ones: [`Simd::add_pair_dot`] wants them apart.
+    #[inline(always)]
+    unsafe fn add_i32(a: int32x4_t, b: int32x4_t) -> int32x4_t {
+        unsafe { vaddq_s32(a, b) }
+    }
+
     #[inline(always)]
     unsafe fn mul_i32(a: int32x4_t, by: i32) -> int32x4_t {
         unsafe { vmulq_n_s32(a, by) }
@@ -238,6 +249,7 @@ impl<D: Dots> Simd for Vectors<D> {
     #[inline(always)]
     unsafe fn add_scaled_tile_dot<const BITS: u32, const LEN: usize, const C: usize>(
         acc: &mut [int32x4_t; C],
+        _: [int32x4_t; C],
         w: *const u8,
         a: *const u8,
         scale: int32x4_t,

@@ -49,6 +49,10 @@ pub(crate) trait Simd: Copy {
     const TILE_TOKENS: usize;
     /// What [`Simd::from_i8`] adds to an 8-bit quant: 128 where weights must be unsigned, or 0.
     const BIAS8: i32;
+    /// In register tiles, the one bias that all formats with a bias have: their quants are raised to
+    /// it, and it is subtracted by beginning each sum at that many times minus the activations' sum,
+    /// which costs nothing. `None` where quants must stay as narrow as they are.
+    const TILE_BIAS: Option<i32>;
 
     // Bytes.
     unsafe fn load(p: *const u8) -> Self::I;
@@ -58,6 +62,8 @@ pub(crate) trait Simd: Copy {
     unsafe fn splat_u8(x: u8) -> Self::I;
     unsafe fn and(a: Self::I, b: Self::I) -> Self::I;
     unsafe fn or(a: Self::I, b: Self::I) -> Self::I;
+    /// `a + b` of bytes, wrapping.
+    unsafe fn add_u8(a: Self::I, b: Self::I) -> Self::I;
     /// Shifts 32-bit lanes right, filling with zeros.
     unsafe fn shr(a: Self::I, n: usize) -> Self::I;
     /// Moves bit `from` of every byte to bit `to`; other bits are zero.
@@ -74,6 +80,8 @@ pub(crate) trait Simd: Copy {
     // 32-bit integers.
     unsafe fn zero() -> Self::I;
     unsafe fn splat_i32(x: i32) -> Self::I;
+    /// `a + b`, wrapping.
+    unsafe fn add_i32(a: Self::I, b: Self::I) -> Self::I;
     /// `a * by`, wrapping.
     unsafe fn mul_i32(a: Self::I, by: i32) -> Self::I;
     /// Row by row, i16 pairs `(first, second) * by` of the signed bytes at the two pointers.
@@ -106,9 +114,11 @@ pub(crate) trait Simd: Copy {
         w: *const u8,
         a: *const u8,
     );
-    /// As [`Simd::add_tile_dot`], with each row's sum multiplied by its scale.
+    /// As [`Simd::add_tile_dot`], with each row's sum multiplied by its scale. Sums begin at `start`,
+    /// which is zero where there is no [`Simd::TILE_BIAS`].
     unsafe fn add_scaled_tile_dot<const BITS: u32, const LEN: usize, const C: usize>(
         acc: &mut [Self::I; C],
+        start: [Self::I; C],
         w: *const u8,
         a: *const u8,
         scale: Self::Scale,

@@ -134,6 +134,8 @@ impl Simd for Avx2 {
         superblocks: 16,
     };
     const BIAS8: i32 = 0;
+    // Products of wider quants are dearer.
+    const TILE_BIAS: Option<i32> = None;
 
     #[inline(always)]
     unsafe fn load(p: *const u8) -> __m256i {
@@ -163,6 +165,11 @@ impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn or(a: __m256i, b: __m256i) -> __m256i {
         unsafe { _mm256_or_si256(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn add_u8(a: __m256i, b: __m256i) -> __m256i {
+        unsafe { _mm256_add_epi8(a, b) }
     }
 
     #[inline(always)]
@@ -222,6 +229,11 @@ impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn splat_i32(x: i32) -> __m256i {
         unsafe { _mm256_set1_epi32(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn add_i32(a: __m256i, b: __m256i) -> __m256i {
+        unsafe { _mm256_add_epi32(a, b) }
     }
 
     #[inline(always)]
@@ -285,6 +297,7 @@ impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn add_scaled_tile_dot<const BITS: u32, const LEN: usize, const C: usize>(
         acc: &mut [__m256i; C],
+        _: [__m256i; C],
         w: *const u8,
         a: *const u8,
         scale: __m256i,

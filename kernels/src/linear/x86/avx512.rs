@@ -36,6 +36,7 @@ impl Simd for Avx512 {
         superblocks: 48,
     };
     const BIAS8: i32 = 128;
+    const TILE_BIAS: Option<i32> = Some(128);
 
     #[inline(always)]
     unsafe fn load(p: *const u8) -> __m512i {
@@ -65,6 +66,11 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn or(a: __m512i, b: __m512i) -> __m512i {
         unsafe { _mm512_or_si512(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn add_u8(a: __m512i, b: __m512i) -> __m512i {
+        unsafe { _mm512_add_epi8(a, b) }
     }
 
     #[inline(always)]
@@ -115,6 +121,11 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn splat_i32(x: i32) -> __m512i {
         unsafe { _mm512_set1_epi32(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn add_i32(a: __m512i, b: __m512i) -> __m512i {
+        unsafe { _mm512_add_epi32(a, b) }
     }
 
     #[inline(always)]
@@ -196,12 +207,13 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn add_scaled_tile_dot<const BITS: u32, const LEN: usize, const C: usize>(
         acc: &mut [__m512i; C],
+        start: [__m512i; C],
         w: *const u8,
         a: *const u8,
         scale: __m512i,
     ) {
         unsafe {
-            let mut sums = [Self::zero(); C];
+            let mut sums = start;
             Self::add_tile_dot::<BITS, LEN, C>(&mut sums, w, a);
             for t in 0..C {
                 acc[t] = _mm512_add_epi32(acc[t], _mm512_mullo_epi32(sums[t], scale));

@@ -75,6 +75,7 @@ impl<E: Encoding> Simd for Vnni<E> {
     // Not measured, for want of such a CPU: those of AVX-512, whose instructions these are.
     const TILES_FROM: TilesFrom = super::avx512::Avx512::TILES_FROM;
     const BIAS8: i32 = 128;
+    const TILE_BIAS: Option<i32> = Some(128);
 
     as_avx2! {
         fn load(p: *const u8) -> __m256i;
@@ -83,6 +84,7 @@ impl<E: Encoding> Simd for Vnni<E> {
         fn splat_u8(x: u8) -> __m256i;
         fn and(a: __m256i, b: __m256i) -> __m256i;
         fn or(a: __m256i, b: __m256i) -> __m256i;
+        fn add_u8(a: __m256i, b: __m256i) -> __m256i;
         fn shr(a: __m256i, n: usize) -> __m256i;
         fn move_bit(a: __m256i, from: usize, to: usize) -> __m256i;
         fn move_two_bits(a: __m256i, from: usize, to: usize) -> __m256i;
@@ -90,6 +92,7 @@ impl<E: Encoding> Simd for Vnni<E> {
         fn bytes_from_bits(p: *const u8, part: usize, value: u8) -> __m256i;
         fn zero() -> __m256i;
         fn splat_i32(x: i32) -> __m256i;
+        fn add_i32(a: __m256i, b: __m256i) -> __m256i;
         fn mul_i32(a: __m256i, by: i32) -> __m256i;
         fn i16_pairs(first: *const u8, second: *const u8, by: i16) -> __m256i;
         fn to_f32(a: __m256i) -> __m256;
@@ -172,12 +175,13 @@ impl<E: Encoding> Simd for Vnni<E> {
     #[inline(always)]
     unsafe fn add_scaled_tile_dot<const BITS: u32, const LEN: usize, const C: usize>(
         acc: &mut [__m256i; C],
+        start: [__m256i; C],
         w: *const u8,
         a: *const u8,
         scale: __m256i,
     ) {
         unsafe {
-            let mut sums = [Self::zero(); C];
+            let mut sums = start;
             Self::add_tile_dot::<BITS, LEN, C>(&mut sums, w, a);
             for t in 0..C {
                 acc[t] = _mm256_add_epi32(acc[t], _mm256_mullo_epi32(sums[t], scale));

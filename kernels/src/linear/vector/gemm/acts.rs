@@ -5,9 +5,11 @@
 //!
 //! | format    | parts, each `[..][C tokens]`                                                       |
 //! |-----------|------------------------------------------------------------------------------------|
-//! | `Q8x32`   | 8 x 4 quants; d f32; sum i32; d * sum f32                                          |
-//! | `Q8x256`  | 64 x 4 quants; 8 pairs of i16, the sums of 16 positions each; d f32                |
+//! | `Q8x32`   | 8 x 4 quants; d f32; sum i32, times the factor; d * sum f32                         |
+//! | `Q8x256`  | 64 x 4 quants; 8 pairs of i16, the sums of 16 positions each; 4 pairs of i16, those |
+//! |           | of 32; 16 sums of 16 as i32, times the factor; d f32                               |
 //!
+//! The factor is minus the bias that all quants have (see `Simd::TILE_BIAS`), or 1.
 //! Tokens that do not exist are zeros.
 
 use crate::act::ActFormat;
@@ -69,9 +71,29 @@ impl<const C: usize> Acts256<C> {
     /// # Safety
     /// As [`Acts32::d`].
     #[inline(always)]
-    pub(super) unsafe fn sums(&self, g: usize, t: usize) -> u32 {
+    pub(super) unsafe fn sums_16(&self, g: usize, t: usize) -> u32 {
         // SAFETY: the caller's.
         unsafe { self.q(64 + g).cast::<u32>().add(t).read() }
+    }
+
+    /// The sums of positions `64g..64g + 32` and of the 32 after them, as a pair of i16.
+    ///
+    /// # Safety
+    /// As [`Acts32::d`].
+    #[inline(always)]
+    pub(super) unsafe fn sums_32(&self, g: usize, t: usize) -> u32 {
+        // SAFETY: the caller's.
+        unsafe { self.q(72 + g).cast::<u32>().add(t).read() }
+    }
+
+    /// The sum of positions `16sub..16sub + 16`, times the factor.
+    ///
+    /// # Safety
+    /// As [`Acts32::d`].
+    #[inline(always)]
+    pub(super) unsafe fn scaled_sum(&self, sub: usize, t: usize) -> i32 {
+        // SAFETY: the caller's.
+        unsafe { self.q(76 + sub).cast::<i32>().add(t).read() }
     }
 
     /// # Safety
@@ -79,12 +101,12 @@ impl<const C: usize> Acts256<C> {
     #[inline(always)]
     pub(super) unsafe fn d(&self, t: usize) -> f32 {
         // SAFETY: the caller's.
-        unsafe { self.q(72).cast::<f32>().add(t).read() }
+        unsafe { self.q(92).cast::<f32>().add(t).read() }
     }
 }
 
 const TOKEN_BYTES_32: usize = 32 + 4 + 4 + 4;
-const TOKEN_BYTES_256: usize = 256 + 8 * 4 + 4;
+const TOKEN_BYTES_256: usize = 256 + (8 + 4 + 16) * 4 + 4;
 
 /// Bytes that one token takes in a group, for each block of columns.
 ///
@@ -108,6 +130,7 @@ pub(crate) unsafe fn interleave(
     tokens: usize,
     group: usize,
     blocks: usize,
+    factor: i32,
     to: *mut u8,
 ) {
     let to = to.cast::<u32>();
@@ -119,10 +142,10 @@ pub(crate) unsafe fn interleave(
         }
         for t in (0..tokens - tokens % 4).step_by(4) {
             let rows = [t, t + 1, t + 2, t + 3].map(|t| from.token(t));
-            of_tokens(format, rows, group, blocks, to.add(t));
+            of_tokens(format, rows, group, blocks, factor, to.add(t));
         }
         for t in tokens - tokens % 4..tokens {
-            of_tokens(format, [from.token(t)], group, blocks, to.add(t));
+            of_tokens(format, [from.token(t)], group, blocks, factor, to.add(t));
         }
     }
 }
@@ -136,6 +159,7 @@ unsafe fn of_tokens<const N: usize>(
     rows: [Acts; N],
     group: usize,
     blocks: usize,
+    factor: i32,
     to: *mut u32,
 ) {
     let words = block_bytes(format) / 4;
@@ -153,9 +177,10 @@ unsafe fn of_tokens<const N: usize>(
                 let sums = to.add(9 * group);
                 columns(rows.map(|r| r.sums.cast()), blocks, sums, words * group);
                 for b in 0..blocks {
-                    let d = d.add(b * words * group).cast::<[f32; N]>();
-                    let sums = sums.add(b * words * group).cast::<[i32; N]>();
-                    let (d, sums) = (d.read(), sums.read());
+                    let d = d.add(b * words * group).cast::<[f32; N]>().read();
+                    let at = sums.add(b * words * group).cast::<[i32; N]>();
+                    let sums = at.read();
+                    at.write(sums.map(|sum| sum.wrapping_mul(factor)));
                     let scaled: [f32; N] = std::array::from_fn(|t| d[t] * sums[t] as f32);
                     let to = to.add((b * words + 10) * group);
                     to.cast::<[f32; N]>().write(scaled);
@@ -165,19 +190,34 @@ unsafe fn of_tokens<const N: usize>(
                 for b in 0..blocks {
                     let to = to.add(b * words * group);
                     columns(rows.map(|r| r.q.cast::<u32>().add(64 * b)), 64, to, group);
-                    // A sum of 16 quants fits i16.
-                    let pairs = rows.map(|r| {
-                        let sums = r.sums.cast::<[[i32; 2]; 8]>().add(b).read();
-                        sums.map(|[low, high]| low as u32 & 0xffff | (high as u32) << 16)
-                    });
+                    let of_sums =
+                        rows.map(|r| sums_256(&r.sums.cast::<[i32; 16]>().add(b).read(), factor));
                     let to = to.add(64 * group);
-                    columns(pairs.each_ref().map(|p| p.as_ptr()), 8, to, group);
+                    columns(of_sums.each_ref().map(|p| p.as_ptr()), 28, to, group);
                 }
-                let d = to.add(72 * group);
+                let d = to.add(92 * group);
                 columns(rows.map(|r| r.d.cast()), blocks, d, words * group);
             }
         }
     }
+}
+
+/// The words of a superblock that are made of the sums of its sixteens.
+fn sums_256(sums: &[i32; 16], factor: i32) -> [u32; 28] {
+    // A sum of 16 quants fits i16, and so does one of 32.
+    let pair = |low: i32, high: i32| low as u32 & 0xffff | (high as u32) << 16;
+    let mut words = [0; 28];
+    for i in 0..8 {
+        words[i] = pair(sums[2 * i], sums[2 * i + 1]);
+    }
+    for i in 0..4 {
+        let two = |i: usize| sums[i].wrapping_add(sums[i + 1]);
+        words[8 + i] = pair(two(4 * i), two(4 * i + 2));
+    }
+    for i in 0..16 {
+        words[12 + i] = sums[i].wrapping_mul(factor) as u32;
+    }
+    words
 }
 
 /// Writes the N rows' words side by side, `step` words from one of `n` to the next.

@@ -49,6 +49,8 @@ pub(crate) struct Gemm {
     pub(crate) tiles: [TileFn; 3],
     /// Tokens of a full group.
     pub(crate) tokens: usize,
+    /// What interleaved sums are multiplied by: see [`acts`].
+    pub(crate) factor: i32,
     /// From how many tokens on this is the quicker way.
     pub(crate) from: usize,
 }

@@ -65,6 +65,7 @@ pub(crate) unsafe fn run(
         format,
         cols: m.cols(),
         group: gemm.tokens,
+        factor: gemm.factor,
     };
     let Some((parts, interleaving)) =
         scratch_parts(format, m.cols(), tokens).and_then(|parts| scratch.take(parts, key))
@@ -156,6 +157,7 @@ pub(crate) unsafe fn interleave(key: &Key, these: Range<usize>, to: *mut u8) {
                 n.min(key.tokens - t),
                 n,
                 blocks,
+                key.factor,
                 to,
             );
         }

@@ -7,7 +7,7 @@
 use super::super::Chains;
 use super::super::simd::Simd;
 use super::acts::{Acts32, Acts256};
-use super::panel::{Panel32, Panel256};
+use super::panel::{self, Panel32, Panel256};
 use crate::pack::TILE_ROWS;
 
 /// Blocks of 32, of BITS bits (8: those of [`Simd::from_i8`]), from which BIAS is to be subtracted:
@@ -40,7 +40,10 @@ pub(crate) unsafe fn block32<
                 let mut isum = [S::zero(); C];
                 if BIAS != 0 {
                     for t in 0..C {
-                        isum[t] = S::mul_i32(S::splat_i32(a.sum(t)), -BIAS);
+                        isum[t] = S::splat_i32(a.sum(t));
+                        if S::TILE_BIAS.is_none() {
+                            isum[t] = S::mul_i32(isum[t], -BIAS);
+                        }
                     }
                 }
                 S::add_tile_dot::<BITS, 8, C>(&mut isum, w, a.q(0));
@@ -61,8 +64,8 @@ pub(crate) unsafe fn block32<
     }
 }
 
-/// Superblocks with a scale for every SUB positions (16 or 32), of BITS bits; with factors for the
-/// activations' sums, which are minima or a bias, or without: see [`super::TileFn`].
+/// Superblocks with a scale for every SUB positions (16 or 32), of BITS bits; with a bias or minima, or
+/// without: see [`super::TileFn`].
 ///
 /// # Safety
 /// As [`super::TileFn`], for C tokens.
@@ -95,20 +98,33 @@ pub(crate) unsafe fn block256<
                 let scales = block.add(Panel256::SCALES + part * S::LANES);
                 let a = Acts256::<C>(acts.add(b * Acts256::<C>::BYTES));
                 let mut isum = [S::zero(); C];
-                if HAS_BIAS {
-                    factors::<S, C>(w, &a, &mut isum);
+                let begins = HAS_BIAS && S::TILE_BIAS.is_some();
+                if HAS_BIAS && !begins {
+                    factors::<S, SUB, C>(w, &a, &mut isum);
                 }
                 for g in 0..8 {
                     let (w, q) = (w.add(8 * g * 4 * TILE_ROWS), a.q(8 * g));
                     if SUB == 32 {
                         let scale = S::load_scale(scales.add(g * TILE_ROWS));
-                        S::add_scaled_tile_dot::<BITS, 8, C>(&mut isum, w, q, scale);
+                        let mut start = [S::zero(); C];
+                        if begins {
+                            start = sums_16::<S, C>(&a, 2 * g);
+                            let more = sums_16::<S, C>(&a, 2 * g + 1);
+                            for t in 0..C {
+                                start[t] = S::add_i32(start[t], more[t]);
+                            }
+                        }
+                        S::add_scaled_tile_dot::<BITS, 8, C>(&mut isum, start, w, q, scale);
                     } else {
+                        let mut start = [[S::zero(); C]; 2];
+                        if begins {
+                            start = [sums_16::<S, C>(&a, 2 * g), sums_16::<S, C>(&a, 2 * g + 1)];
+                        }
                         let scale = S::load_scale(scales.add(2 * g * TILE_ROWS));
-                        S::add_scaled_tile_dot::<BITS, 4, C>(&mut isum, w, q, scale);
+                        S::add_scaled_tile_dot::<BITS, 4, C>(&mut isum, start[0], w, q, scale);
                         let scale = S::load_scale(scales.add((2 * g + 1) * TILE_ROWS));
                         let (w, q) = (w.add(4 * 4 * TILE_ROWS), a.q(8 * g + 4));
-                        S::add_scaled_tile_dot::<BITS, 4, C>(&mut isum, w, q, scale);
+                        S::add_scaled_tile_dot::<BITS, 4, C>(&mut isum, start[1], w, q, scale);
                     }
                 }
                 let d = S::load_f32(w.add(Panel256::D));
@@ -120,7 +136,7 @@ pub(crate) unsafe fn block256<
                 }
                 if HAS_MIN {
                     let mut msum = [S::zero(); C];
-                    factors::<S, C>(w, &a, &mut msum);
+                    factors::<S, SUB, C>(w, &a, &mut msum);
                     let dmin = S::load_f32(w.add(Panel256::DMIN));
                     for t in 0..C {
                         let chain = chains.add(t * TILE_ROWS);
@@ -139,15 +155,40 @@ pub(crate) unsafe fn block256<
 /// # Safety
 /// As [`super::TileFn`]; `w` is at the superblock's part.
 #[inline(always)]
-unsafe fn factors<S: Simd, const C: usize>(w: *const u8, a: &Acts256<C>, to: &mut [S::I; C]) {
-    for g in 0..8 {
+unsafe fn factors<S: Simd, const SUB: usize, const C: usize>(
+    w: *const u8,
+    a: &Acts256<C>,
+    to: &mut [S::I; C],
+) {
+    for g in 0..panel::factors(SUB) {
         // SAFETY: the caller's.
         unsafe {
             let factors = S::load(w.add(Panel256::FACTORS + g * 4 * TILE_ROWS));
             for t in 0..C {
-                to[t] = S::add_pair_dot(to[t], factors, a.sums(g, t));
+                let sums = if SUB == 32 {
+                    a.sums_32(g, t)
+                } else {
+                    a.sums_16(g, t)
+                };
+                to[t] = S::add_pair_dot(to[t], factors, sums);
             }
         }
+    }
+}
+
+/// What the sums of sub-block `sub` begin at under [`Simd::TILE_BIAS`].
+///
+/// # Safety
+/// As [`super::TileFn`].
+#[inline(always)]
+unsafe fn sums_16<S: Simd, const C: usize>(a: &Acts256<C>, sub: usize) -> [S::I; C] {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut start = [S::zero(); C];
+        for t in 0..C {
+            start[t] = S::splat_i32(a.scaled_sum(sub, t));
+        }
+        start
     }
 }
 
