@@ -171,6 +171,16 @@ impl Engine {
         self.inner.machine().take_profile()
     }
 
+    /// How fast the engine's threads can read the weights that every token reads, in GB/s: the ceiling
+    /// of decoding, on the same bytes. The best of several readers, each of which reads all of them once.
+    ///
+    /// # Errors
+    /// A worker thread failed.
+    pub fn read_bandwidth(&self) -> Result<f64, SessionError> {
+        let (bytes, seconds) = self.inner.machine().read_weights()?;
+        Ok(bytes as f64 / 1e9 / seconds)
+    }
+
     /// The model's tokenizer, if its file has one that hob knows.
     pub fn tokenizer(&self) -> Option<&Tokenizer> {
         self.inner.tokenizer.as_ref()

@@ -20,9 +20,10 @@ Examples:
   hob bench model.gguf --prompt 512 --json      for a script
   hob bench model.gguf --profile --threads 1    each step against this machine's roof
 
-With --profile, `of roof` is the least time that a step's bytes and multiply-adds could take at the
-bandwidth and peaks measured beside it, as a share of the time it took; over 100% means that caches
-helped. `waited` is time at barriers.";
+With --profile, `of roof` is the least time that a step's bytes and multiply-adds could take, as a
+share of the time it took: at the bandwidth at which the same threads read the model's own weights
+just before, in every round, and at the machine's peaks; the median over the rounds. Over 100% means
+that caches helped. `waited` is time at barriers.";
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
@@ -121,7 +122,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
         if let Some(p) = &profiled {
             report["profile"] = serde_json::json!({
                 "roof": profile::roof_json(&p.roof, &p.measured),
-                "prefill": p.phases[0].json(&p.roof), "decode": p.phases[1].json(&p.roof),
+                "prefill": p.phases[0].json(), "decode": p.phases[1].json(),
             });
         }
         println!("{report}");
@@ -144,7 +145,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
         if let Some(p) = &profiled {
             println!("\n{}", profile::roof_text(&p.roof, engine.isa()));
             for phase in &p.phases {
-                print!("\n{}", phase.text(&p.roof));
+                print!("\n{}", phase.text());
             }
         }
     }
@@ -170,37 +171,44 @@ struct Profiled {
     phases: [Phase; 2],
 }
 
-/// Measures the roof, profiles as many rounds as were timed, and measures the roof again.
+/// Measures the peaks, profiles as many rounds as were timed, each beside the bandwidth at that moment,
+/// and measures the peaks again.
 fn profiled(
     engine: &Engine,
     rounds: u16,
     round: impl Fn() -> anyhow::Result<Round>,
 ) -> anyhow::Result<Profiled> {
     let (before, first) = profile::roof(engine.threads(), engine.isa())?;
-    let phase = |name, unit| Phase {
-        name,
-        unit,
-        units: 0,
-        profile: Profile::default(),
-        seconds: 0.0,
-    };
-    let [mut prefill, mut decode] = [phase("prefill", "prompt"), phase("decode", "token")];
+    let (mut prefill, mut decode) = (Vec::new(), Vec::new());
     engine.set_profiling(true);
     for _ in 0..rounds {
+        let gb_s = engine.read_bandwidth()?;
         let r = round()?;
         let Some((p, d)) = r.profiles else { continue };
-        prefill.units += 1;
-        prefill.seconds += r.prefill_s;
-        prefill.profile.add(&p);
-        decode.units += d.tokens;
-        decode.seconds += r.decode_s;
-        decode.profile.add(&d);
+        let keep = |profile, seconds| profile::Round {
+            profile,
+            seconds,
+            gb_s,
+        };
+        prefill.push(keep(p, r.prefill_s));
+        decode.push(keep(d, r.decode_s));
     }
     engine.set_profiling(false);
     let (after, second) = profile::roof(engine.threads(), engine.isa())?;
+    let roof = profile::Roof {
+        gb_s: median(prefill.iter().map(|r| r.gb_s).collect()),
+        ..before.or_higher(after)
+    };
+    let (prompts, tokens) = (
+        prefill.len() as u64,
+        decode.iter().map(|r| r.profile.tokens).sum(),
+    );
     Ok(Profiled {
-        roof: before.or_higher(after),
+        roof,
         measured: vec![first, second],
-        phases: [prefill, decode],
+        phases: [
+            Phase::new("prefill", ("prompt", prompts), prefill, roof),
+            Phase::new("decode", ("token", tokens), decode, roof),
+        ],
     })
 }

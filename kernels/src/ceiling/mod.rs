@@ -33,6 +33,7 @@ pub use measure::{Scope, measure};
 pub(crate) use measure::{memory_bytes, peak_probe};
 pub use memory::{Memory, Pages};
 pub use peak::{Elem, Peak};
+pub(crate) use read::STREAMS;
 pub use read::{Level, Read, read};
 pub use steady::{Counts, Steadiness, Watch, judge};
 pub use sync::{Sync, SyncKind};

@@ -54,7 +54,7 @@ pub struct Read {
 }
 
 /// Numbers of streams that readers have.
-pub(super) const STREAMS: [usize; 2] = [1, 4];
+pub(crate) const STREAMS: [usize; 2] = [1, 4];
 
 /// Reads every byte of as many whole kilobytes as there are, from `streams` places (1, else 4) by
 /// turns, with the widest loads of `isa`, which must be available. Returns a mixture of what was

@@ -311,6 +311,11 @@ impl Machine {
         Some(profiler.take(&self.program))
     }
 
+    /// The program and the workers, for other work than running it.
+    pub(super) fn parts(&mut self) -> (&Program, &mut Pool) {
+        (&self.program, &mut self.pool)
+    }
+
     /// Width of a row of logits.
     pub fn vocab(&self) -> usize {
         self.program

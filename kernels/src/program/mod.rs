@@ -16,6 +16,7 @@
 
 mod attend;
 mod cache;
+mod ceiling;
 mod check;
 mod layout;
 mod machine;

@@ -5,8 +5,9 @@ use hob::{Isa, Profile, RegionProfile};
 use hob_kernels::ceiling::{Ceiling, Elem, Level, Scope, measure, share};
 use serde_json::{Value, json};
 
-/// Bandwidth and peaks on the engine's threads: of the pieces measured, what the best tenth reached.
-/// Not the median, because these pieces and the model's steps do not share their busy moments.
+/// Bandwidth and peaks on the engine's threads. Bandwidth drifts with what else the machine does, so it
+/// is measured in every round, and a step is compared with that of its round. Peaks hardly do: of the
+/// pieces measured, what the best tenth reached.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Roof {
     pub(super) gb_s: f64,
@@ -14,7 +15,7 @@ pub(super) struct Roof {
     pub(super) f32_gmac_s: f64,
 }
 
-/// Measures the roof for about a second.
+/// Measures the roof for about a second, its bandwidth on other bytes than the model's.
 pub(super) fn roof(threads: usize, isa: Isa) -> anyhow::Result<(Roof, Ceiling)> {
     let c = measure(threads, 1.0, Scope::Quick(isa))?;
     let peak = |elem| {
@@ -41,17 +42,27 @@ impl Roof {
     }
 }
 
-/// One phase: what the machine saw of it, and what the whole of it took.
+/// One phase of one round: what the machine saw of it, what the whole of it took, and the bandwidth at
+/// which the weights were read just before.
+pub(super) struct Round {
+    pub(super) profile: Profile,
+    pub(super) seconds: f64,
+    pub(super) gb_s: f64,
+}
+
+/// One phase of all rounds.
 pub(super) struct Phase {
     /// "prefill" or "decode".
-    pub(super) name: &'static str,
+    name: &'static str,
     /// What a millisecond figure is for: "token" or "prompt".
-    pub(super) unit: &'static str,
+    unit: &'static str,
     /// How many of those there were.
-    pub(super) units: u64,
-    pub(super) profile: Profile,
-    /// Seconds of the whole phase.
-    pub(super) seconds: f64,
+    units: u64,
+    rounds: Vec<Round>,
+    /// All rounds together.
+    all: Round,
+    /// The bandwidth is the median.
+    roof: Roof,
 }
 
 /// A line of the report.
@@ -62,7 +73,7 @@ struct Row {
     work: RegionProfile,
 }
 
-impl Phase {
+impl Round {
     /// Kinds of steps, then what is left; the seconds add up to the phase's.
     fn rows(&self) -> Vec<Row> {
         let kinds = self.profile.by_label();
@@ -108,13 +119,72 @@ impl Phase {
         }
         total
     }
+}
+
+impl Phase {
+    /// The rounds as one; `units` is what figures are per, and how many of those there were.
+    pub(super) fn new(
+        name: &'static str,
+        (unit, units): (&'static str, u64),
+        rounds: Vec<Round>,
+        roof: Roof,
+    ) -> Phase {
+        let mut all = Round {
+            profile: Profile::default(),
+            seconds: 0.0,
+            gb_s: roof.gb_s,
+        };
+        for r in &rounds {
+            all.profile.add(&r.profile);
+            all.seconds += r.seconds;
+        }
+        Phase {
+            name,
+            unit,
+            units,
+            rounds,
+            all,
+            roof,
+        }
+    }
+
+    /// The lines, and the total as the last.
+    fn rows(&self) -> Vec<Row> {
+        let mut rows = self.all.rows();
+        rows.push(Row {
+            step: "total".into(),
+            formats: String::new(),
+            work: self.all.total(),
+        });
+        rows
+    }
+
+    /// Each line's share of its roof: the median over the rounds, each at its own bandwidth.
+    fn of_roof(&self) -> Vec<Option<f64>> {
+        let shares = |r: &Round| -> Vec<Option<f64>> {
+            let roof = Roof {
+                gb_s: r.gb_s,
+                ..self.roof
+            };
+            let works = r.rows().into_iter().map(|row| row.work);
+            let works = works.chain([r.total()]);
+            works.map(|work| of_roof(&work, &roof)).collect()
+        };
+        let rounds: Vec<_> = self.rounds.iter().map(shares).collect();
+        (0..rounds.first().map_or(0, Vec::len))
+            .map(|i| {
+                let of: Option<Vec<f64>> = rounds.iter().map(|r| *r.get(i)?).collect();
+                of.map(super::median)
+            })
+            .collect()
+    }
 
     fn ms(&self, seconds: f64) -> f64 {
         1e3 * seconds / self.units.max(1) as f64
     }
 
     /// The phase as a table.
-    pub(super) fn text(&self, roof: &Roof) -> String {
+    pub(super) fn text(&self) -> String {
         let ms = format!("ms/{}", self.unit);
         let mut t = Table::new(
             2,
@@ -123,51 +193,53 @@ impl Phase {
                 "bound by",
             ],
         );
-        let mut line = |step: String, formats: String, runs: String, work: &RegionProfile| {
+        for (r, of_roof) in self.rows().into_iter().zip(self.of_roof()) {
+            let work = &r.work;
+            let runs = work.runs as f64 / self.units.max(1) as f64;
+            let runs = match (work.runs, runs.fract() == 0.0) {
+                (0, _) => String::new(), // the total
+                (_, true) => format!("{runs:.0}"),
+                (_, false) => format!("{runs:.1}"),
+            };
             t.row([
-                step,
-                formats,
+                r.step,
+                r.formats,
                 runs,
                 format!("{:.3}", self.ms(work.seconds)),
-                percent(share(work.seconds, self.seconds)),
+                percent(share(work.seconds, self.all.seconds)),
                 percent(share(work.waited, work.seconds)),
                 rate(work.bytes, work.seconds),
                 rate(work.int8_macs + work.f32_macs, work.seconds),
-                percent(of_roof(work, roof)),
-                bound(work, roof).unwrap_or("").to_owned(),
+                percent(of_roof),
+                bound(work, &self.roof).unwrap_or("").to_owned(),
             ]);
-        };
-        for r in self.rows() {
-            let runs = r.work.runs as f64 / self.units.max(1) as f64;
-            let runs = match runs.fract() == 0.0 {
-                true => format!("{runs:.0}"),
-                false => format!("{runs:.1}"),
-            };
-            line(r.step, r.formats, runs, &r.work);
         }
-        line("total".into(), String::new(), String::new(), &self.total());
         format!("{}\n{t}", self.name)
     }
 
     /// The phase as JSON, with the same numbers in seconds, bytes and multiply-adds.
-    pub(super) fn json(&self, roof: &Roof) -> Value {
-        let of = |work: &RegionProfile, step: &str, formats: &str| {
+    pub(super) fn json(&self) -> Value {
+        let of = |(r, of_roof): (Row, Option<f64>)| {
+            let work = &r.work;
             json!({
-                "step": step, "weights": formats, "runs": work.runs, "seconds": work.seconds,
+                "step": r.step, "weights": r.formats, "runs": work.runs, "seconds": work.seconds,
                 "waited_seconds": work.waited, "bytes": work.bytes,
                 "int8_macs": work.int8_macs, "f32_macs": work.f32_macs,
-                "of_roof": of_roof(work, roof), "bound": bound(work, roof),
+                "of_roof": of_roof, "bound": bound(work, &self.roof),
             })
         };
-        let rows: Vec<Value> = self
+        let mut rows: Vec<Value> = self
             .rows()
-            .iter()
-            .map(|r| of(&r.work, &r.step, &r.formats))
+            .into_iter()
+            .zip(self.of_roof())
+            .map(of)
             .collect();
+        let total = rows.pop();
         json!({
-            "unit": self.unit, "units": self.units, "seconds": self.seconds,
-            "batches": self.profile.runs, "tokens": self.profile.tokens,
-            "steps": rows, "total": of(&self.total(), "total", ""),
+            "unit": self.unit, "units": self.units, "seconds": self.all.seconds,
+            "batches": self.all.profile.runs, "tokens": self.all.profile.tokens,
+            "read_gb_s": self.rounds.iter().map(|r| r.gb_s).collect::<Vec<_>>(),
+            "steps": rows, "total": total,
         })
     }
 }
@@ -227,7 +299,7 @@ mod tests {
         f32_gmac_s: 50.0,
     };
 
-    fn phase() -> Phase {
+    fn phase(roof: Roof) -> Phase {
         let region = |label: &str, seconds, bytes, int8_macs| RegionProfile {
             label: label.into(),
             runs: 4,
@@ -241,10 +313,8 @@ mod tests {
             label: "never".into(),
             ..RegionProfile::default()
         };
-        Phase {
-            name: "decode",
-            unit: "token",
-            units: 4,
+        let round = Round {
+            gb_s: roof.gb_s,
             profile: Profile {
                 runs: 4,
                 tokens: 4,
@@ -258,13 +328,14 @@ mod tests {
                 ],
             },
             seconds: 4.0,
-        }
+        };
+        Phase::new("decode", ("token", 4), vec![round], roof)
     }
 
     #[test]
     fn rows_add_up_to_the_phase() {
-        let p = phase();
-        let rows = p.rows();
+        let p = phase(ROOF);
+        let rows = p.all.rows();
         let steps: Vec<&str> = rows.iter().map(|r| r.step.as_str()).collect();
         assert_eq!(
             steps,
@@ -275,8 +346,11 @@ mod tests {
                 "(sampling and session)"
             ]
         );
-        assert_eq!(rows.iter().map(|r| r.work.seconds).sum::<f64>(), p.seconds);
-        let json = p.json(&ROOF);
+        assert_eq!(
+            rows.iter().map(|r| r.work.seconds).sum::<f64>(),
+            p.all.seconds
+        );
+        let json = p.json();
         let steps = json["steps"].as_array().unwrap();
         let sum: f64 = steps.iter().map(|s| s["seconds"].as_f64().unwrap()).sum();
         assert_eq!(sum, json["total"]["seconds"].as_f64().unwrap());
@@ -284,8 +358,8 @@ mod tests {
 
     #[test]
     fn a_step_is_seen_against_its_nearer_roof() {
-        let p = phase();
-        let json = p.json(&ROOF);
+        let p = phase(ROOF);
+        let json = p.json();
         // 16 GB at 10 GB/s are 1.6 s, of 2 s taken; 32 GMAC would take 0.32 s.
         assert_eq!(json["steps"][0]["of_roof"], 0.8);
         assert_eq!(json["steps"][0]["bound"], "memory");
@@ -294,8 +368,8 @@ mod tests {
             int8_gmac_s: 16.0,
             ..ROOF
         };
-        assert_eq!(p.json(&slow)["steps"][0]["bound"], "compute");
-        let text = p.text(&ROOF);
+        assert_eq!(phase(slow).json()["steps"][0]["bound"], "compute");
+        let text = p.text();
         assert!(text.contains("80%") && text.contains("memory"), "{text}");
         assert!(text.contains("500.000"), "{text}");
     }
