@@ -27,10 +27,44 @@ pub(super) trait Elem {
     unsafe fn k_scales<L: Lanes>(head: &Head, tile: usize, block: usize) -> L::V;
     /// Dim `d` of a tile's 16 keys.
     unsafe fn k<L: Lanes>(head: &Head, tile: usize, d: usize, scales: L::V) -> L::V;
+    /// Asks for the `d`th part of `tiles` tiles of keys from `tile` on, which may be past the last.
+    #[inline(always)]
+    fn fetch_k(head: &Head, tile: usize, d: usize, tiles: usize) {
+        let from = head.page.wrapping_add(head.parts.k);
+        let bytes = TILE * Self::BYTES;
+        let from = from.wrapping_add((tile * head.dk + d * tiles) * bytes);
+        for line in (0..tiles * bytes).step_by(64) {
+            fetch(from.wrapping_add(line));
+        }
+    }
+    /// Asks for dims `d..d + n` of a value, which may be past the last.
+    #[inline(always)]
+    fn fetch_v(head: &Head, pos: usize, d: usize, n: usize) {
+        let from = head.page.wrapping_add(head.parts.v);
+        let from = from.wrapping_add((pos * head.dv + d) * Self::BYTES);
+        for line in (0..n * Self::BYTES).step_by(64) {
+            fetch(from.wrapping_add(line));
+        }
+    }
+    /// Bytes of an element.
+    const BYTES: usize;
     /// Dims `d..d + 16` of a value, `d` a multiple of 16.
     unsafe fn v<L: Lanes>(head: &Head, pos: usize, d: usize) -> L::V;
     /// Dim `d` of a value.
     unsafe fn v_one(head: &Head, pos: usize, d: usize) -> f32;
+}
+
+/// Asks for a line of memory.
+#[inline(always)]
+fn fetch(p: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint: it faults at no address, and changes nothing.
+    unsafe {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(p.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = p;
 }
 
 impl Head {
@@ -68,6 +102,7 @@ pub(super) struct F32;
 // SAFETY of every block below: the trait's.
 #[allow(clippy::undocumented_unsafe_blocks)]
 impl Elem for F32 {
+    const BYTES: usize = 4;
     const BLOCK: usize = usize::MAX;
     #[inline(always)]
     unsafe fn k_scales<L: Lanes>(_: &Head, _: usize, _: usize) -> L::V {
@@ -92,6 +127,7 @@ pub(super) struct F16;
 // SAFETY of every block below: the trait's.
 #[allow(clippy::undocumented_unsafe_blocks)]
 impl Elem for F16 {
+    const BYTES: usize = 2;
     const BLOCK: usize = usize::MAX;
     #[inline(always)]
     unsafe fn k_scales<L: Lanes>(_: &Head, _: usize, _: usize) -> L::V {
@@ -116,6 +152,7 @@ pub(super) struct Q8;
 // SAFETY of every block below: the trait's.
 #[allow(clippy::undocumented_unsafe_blocks)]
 impl Elem for Q8 {
+    const BYTES: usize = 1;
     const BLOCK: usize = BLOCK;
     #[inline(always)]
     unsafe fn k_scales<L: Lanes>(head: &Head, tile: usize, block: usize) -> L::V {

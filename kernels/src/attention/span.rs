@@ -18,6 +18,9 @@ use std::marker::PhantomData;
 /// Queries treated together, at most.
 const GROUP: usize = 8;
 
+/// Positions by which values are asked for before they are needed.
+const AHEAD: usize = 8;
+
 /// Scores, then probabilities, of a group.
 #[repr(align(64))]
 struct Scratch([[f32; PAGE_POSITIONS]; GROUP]);
@@ -74,7 +77,7 @@ unsafe fn over_elem<L: Lanes>(
 }
 
 /// Takes queries in groups as large as registers allow, so that keys and values are read and
-/// converted rarely: four, two, then one, and eight first where the conversion is dear (q8_0 gains
+/// converted rarely: four, three, two, then one, and eight first where the conversion is dear (q8_0 gains
 /// 7% with AVX-512; f16 and f32 lose 8% and 0% to the extra broadcasts: attention_speed).
 unsafe fn over_groups<L: Lanes, E: Elem>(
     head: &Head,
@@ -92,6 +95,8 @@ unsafe fn over_groups<L: Lanes, E: Elem>(
                 group::<L, E, 8>(head, scoring, queries, s, partials)
             } else if const { L::ACCUMULATORS > 1 } && queries.len() >= 4 {
                 group::<L, E, 4>(head, scoring, queries, s, partials)
+            } else if const { L::ACCUMULATORS > 1 } && queries.len() == 3 {
+                group::<L, E, 3>(head, scoring, queries, s, partials)
             } else if const { L::ACCUMULATORS > 1 } && queries.len() >= 2 {
                 group::<L, E, 2>(head, scoring, queries, s, partials)
             } else {
@@ -257,6 +262,7 @@ impl<L: Lanes, E: Elem, const N: usize> Scores<'_, L, E, N> {
                     for t in 0..T {
                         k[t] = E::k::<L>(head, tile + t, d, scales[t]);
                     }
+                    E::fetch_k(head, tile + T, d, T);
                     for i in 0..N {
                         let q = L::splat(*self.q[i].add(d));
                         for t in 0..T {
@@ -401,6 +407,7 @@ impl<L: Lanes, E: Elem, const N: usize> Values<'_, L, E, N> {
                 for c in 0..C {
                     v[c] = E::v::<L>(self.head, pos, d + 16 * c);
                 }
+                E::fetch_v(self.head, pos + AHEAD, d, 16 * C);
                 for i in 0..N {
                     let p = L::splat(*self.p[i].add(pos));
                     for c in 0..C {
