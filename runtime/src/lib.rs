@@ -36,6 +36,7 @@ mod load;
 mod lower;
 mod memory;
 mod sampler;
+mod scan;
 mod session;
 
 pub use engine::{Engine, EngineOptions, WeightsMode};
@@ -47,5 +48,6 @@ pub use hob_kernels::program::{Profile, RegionProfile};
 pub use hob_models::template::Message;
 pub use inspect::{FormatShare, Inspection};
 pub use memory::{MemoryPlan, available as available_memory};
-pub use sampler::{LogProb, Sampling, argmax, log_probs, log_sum_exp};
+pub use sampler::{LogProb, Sampling, log_probs, log_sum_exp};
+pub use scan::argmax;
 pub use session::{Cancel, Session, SessionOptions, WhenFull};

@@ -3,6 +3,7 @@
 //! Order: temperature, top-k, softmax, top-p, draw. Everything is computed in f64 with hob's own
 //! exponential and ties go to the lower id, so a seed gives the same tokens on every machine.
 
+use crate::scan::{Entry, argmax, by_rank, largest};
 use hob_kernels::math::double::{exp, ln};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -57,12 +58,7 @@ pub struct LogProb {
 pub(crate) struct Sampler {
     options: Sampling,
     rng: ChaCha8Rng,
-    kept: Vec<(f32, u32)>,
-}
-
-/// Highest logit first; ties go to the lower id.
-fn by_rank(a: &(f32, u32), b: &(f32, u32)) -> std::cmp::Ordering {
-    b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
+    kept: Vec<Entry>,
 }
 
 impl Sampler {
@@ -86,18 +82,8 @@ impl Sampler {
         if temperature.is_nan() || temperature <= 0.0 || top_k == 1 {
             return argmax(logits);
         }
-        self.kept.clear();
-        self.kept
-            .extend(logits.iter().zip(0u32..).map(|(&l, id)| (l, id)));
-        let n = if top_k == 0 {
-            self.kept.len()
-        } else {
-            top_k.min(self.kept.len())
-        };
-        if n < self.kept.len() {
-            self.kept.select_nth_unstable_by(n, by_rank);
-            self.kept.truncate(n);
-        }
+        let n = if top_k == 0 { logits.len() } else { top_k };
+        largest(logits, n, &mut self.kept);
         let max = self
             .kept
             .iter()
@@ -136,17 +122,6 @@ impl Sampler {
     }
 }
 
-/// The id of the highest logit, the lowest id on ties.
-pub fn argmax(logits: &[f32]) -> Option<u32> {
-    let mut best: Option<(f32, u32)> = None;
-    for (&l, id) in logits.iter().zip(0u32..) {
-        if best.is_none_or(|(b, _)| l > b) {
-            best = Some((l, id));
-        }
-    }
-    best.map(|b| b.1)
-}
-
 /// `ln sum exp` of the logits, in f64 and ascending order.
 pub fn log_sum_exp(logits: &[f32]) -> f64 {
     let max = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
@@ -164,15 +139,9 @@ pub fn log_probs(logits: &[f32], id: u32, top: usize) -> (LogProb, Vec<LogProb>)
             .get(id as usize)
             .map_or(f64::NEG_INFINITY, |&l| f64::from(l) - lse)
     };
-    let mut ranked: Vec<(f32, u32)> = Vec::new();
-    if top > 0 {
-        ranked.extend(logits.iter().zip(0u32..).map(|(&l, id)| (l, id)));
-        if top < ranked.len() {
-            ranked.select_nth_unstable_by(top, by_rank);
-            ranked.truncate(top);
-        }
-        ranked.sort_unstable_by(by_rank);
-    }
+    let mut ranked = Vec::new();
+    largest(logits, top, &mut ranked);
+    ranked.sort_unstable_by(by_rank);
     let top = ranked
         .iter()
         .map(|&(_, id)| LogProb {

@@ -439,7 +439,7 @@ pub(crate) fn advance(
 
 /// NaN logits are an error of the token at `position`.
 fn check(logits: &[f32], position: usize) -> Result<(), SessionError> {
-    match logits.iter().any(|l| l.is_nan()) {
+    match crate::scan::any_nan(logits) {
         true => Err(SessionError::NotANumber(position)),
         false => Ok(()),
     }
