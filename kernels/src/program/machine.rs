@@ -3,6 +3,7 @@
 use super::attend::{self, AttendScratch};
 use super::check::check;
 use super::layout::{Layout, layout};
+use super::products;
 use super::profile::{Profile, Profiler};
 use super::{
     AlignedBytes, BufId, Dim, KvCache, PAGE_POSITIONS, Program, ProgramError, REPLICATED_ROWS,
@@ -10,21 +11,12 @@ use super::{
 };
 use crate::isa::Isa;
 use crate::kv::KvLayout;
-use crate::linear::{self, Epilogue, Interleaving, OutCols};
-use crate::pack::TILE_ROWS;
+use crate::linear;
 use crate::pool::{Pool, Worker};
 use std::ops::{Range, RangeInclusive};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 
-/// Weights that a worker claims at once, at most and, towards the end of a product, at least. Memory is
-/// read fastest in long streams: on a Zen 4, claims of 64 KiB cost a tenth to a third of its bandwidth.
-const CLAIM_BYTES: RangeInclusive<usize> = 64 << 10..=1 << 20;
-/// Tiles that a worker claims at once when tokens are many, at most: as many as share a panel.
-const CLAIM_TILES: usize = 4;
-/// Claims of each worker in a product with many tokens, at least, so that all end at about the same
-/// time, unless tiles are fewer.
-const CLAIMS: usize = 12;
 /// Rows that a worker claims at once, at most.
 const CLAIM_ROWS: usize = 16;
 
@@ -111,11 +103,11 @@ pub fn working_bytes(
         .private_bytes
         .checked_add(scratch_bytes(program))?
         .checked_add(attend::scratch_bytes(program))?
-        .checked_add(linear_bytes(program, max_tokens, max_outputs)?)?;
+        .checked_add(products::worker_bytes(program, max_tokens, max_outputs)?)?;
     per_worker
         .checked_mul(threads)?
         .checked_add(l.shared_bytes)?
-        .checked_add(interleaved_bytes(program, max_tokens, max_outputs)?)
+        .checked_add(products::shared_bytes(program, max_tokens, max_outputs)?)
 }
 
 /// Bytes that attention over `positions` positions needs for partial results when one token at a
@@ -126,62 +118,6 @@ pub fn decode_bytes(program: &Program, positions: usize, threads: usize) -> usiz
         return 0;
     }
     attend::split_floats(program, 1, spans).saturating_mul(size_of::<f32>())
-}
-
-/// What the products of a program need beside their operands, for each worker.
-fn linear_bytes(p: &Program, max_tokens: usize, max_outputs: usize) -> Option<usize> {
-    let mut most = 0usize;
-    for (jobs, rows) in products(p, max_tokens, max_outputs) {
-        for w in jobs.iter().map(|j| &j.weight) {
-            let format = w.format().activation();
-            most = most.max(linear::Scratch::work_bytes(format, w.cols(), rows)?);
-        }
-    }
-    Some(most)
-}
-
-/// The interleaved activations of a region of products, for all workers together.
-fn interleaved_bytes(p: &Program, max_tokens: usize, max_outputs: usize) -> Option<usize> {
-    let mut most = 0usize;
-    for (jobs, rows) in products(p, max_tokens, max_outputs) {
-        let mut bytes = 0usize;
-        for j in distinct_acts(jobs, |_| true) {
-            let (format, cols) = (j.weight.format().activation(), j.weight.cols());
-            bytes = bytes.checked_add(Interleaving::bytes(format, cols, rows)?)?;
-        }
-        most = most.max(bytes);
-    }
-    Some(most)
-}
-
-/// The regions of products, with the rows that they have at most.
-fn products(
-    p: &Program,
-    max_tokens: usize,
-    max_outputs: usize,
-) -> impl Iterator<Item = (&[super::LinearJob], usize)> {
-    p.regions.iter().filter_map(move |region| match region {
-        Region::Linear { dim, jobs } => {
-            let tokens = *dim == Dim::Tokens;
-            Some((
-                jobs.as_slice(),
-                if tokens { max_tokens } else { max_outputs },
-            ))
-        }
-        _ => None,
-    })
-}
-
-/// Of the jobs that are `wanted`, the first that reads each buffer of activations.
-fn distinct_acts(
-    jobs: &[super::LinearJob],
-    wanted: impl Fn(&super::LinearJob) -> bool + Copy,
-) -> impl Iterator<Item = &super::LinearJob> {
-    jobs.iter().enumerate().filter_map(move |(i, j)| {
-        let before = jobs.get(..i).unwrap_or_default();
-        let first = !before.iter().any(|b| b.acts == j.acts && wanted(b));
-        (first && wanted(j)).then_some(j)
-    })
 }
 
 /// The widest row that an embedding step gathers.
@@ -245,14 +181,14 @@ impl Machine {
                 .collect::<Option<_>>()
                 .ok_or(ProgramError::Memory(0))?,
             linear: {
-                let bytes = linear_bytes(&program, max_tokens, max_outputs)
+                let bytes = products::worker_bytes(&program, max_tokens, max_outputs)
                     .ok_or(ProgramError::Memory(usize::MAX))?;
                 (0..threads)
                     .map(|_| linear::Scratch::new(bytes).ok_or(ProgramError::Memory(bytes)))
                     .collect::<Result<_, _>>()?
             },
             interleaved: {
-                let bytes = interleaved_bytes(&program, max_tokens, max_outputs)
+                let bytes = products::shared_bytes(&program, max_tokens, max_outputs)
                     .ok_or(ProgramError::Memory(usize::MAX))?;
                 AlignedBytes::zeroed(bytes).ok_or(ProgramError::Memory(bytes))?
             },
@@ -482,7 +418,7 @@ pub(super) struct Shared<'a> {
     attend: Vec<*mut AttendScratch>,
     linear: Vec<*mut linear::Scratch>,
     /// Room for the interleaved activations of a region of products.
-    interleaved: *mut u8,
+    pub(super) interleaved: *mut u8,
     /// Partial results of spans attended apart: address and number of floats (0: not apart).
     partials: (*mut f32, usize),
     row_seq: &'a [(u32, u32)],
@@ -512,7 +448,7 @@ impl Shared<'_> {
     }
 
     /// First byte of a buffer, as this worker sees it, and its row size.
-    fn buf(&self, b: BufId, worker: usize) -> (*mut u8, usize) {
+    pub(super) fn buf(&self, b: BufId, worker: usize) -> (*mut u8, usize) {
         let i = b.0 as usize;
         // Ids were checked with the program, workers are counted by the pool.
         let row_bytes = self.program.bufs[i].row_bytes;
@@ -570,7 +506,7 @@ impl Shared<'_> {
     /// # Safety
     /// As [`Shared::scratch`].
     #[allow(clippy::mut_from_ref)]
-    unsafe fn linear_scratch(&self, worker: usize) -> &mut linear::Scratch {
+    pub(super) unsafe fn linear_scratch(&self, worker: usize) -> &mut linear::Scratch {
         let scratch = self.linear[worker];
         // SAFETY: one scratch a worker, by the caller.
         unsafe { &mut *scratch }
@@ -672,7 +608,7 @@ impl Shared<'_> {
 
     /// Claims the next of `total` units: a share of what is left, so that few claims are needed and all
     /// workers still end at about the same time.
-    fn claim_share(
+    pub(super) fn claim_share(
         &self,
         counter: usize,
         workers: usize,
@@ -737,7 +673,7 @@ fn walk(s: &Shared<'_>, w: &Worker<'_>) {
                 }
                 meet(s)
             }
-            Region::Linear { jobs, .. } => linear_region(s, w, 2 * i, rows, jobs, &mut meet),
+            Region::Linear { jobs, .. } => products::region(s, w, 2 * i, rows, jobs, &mut meet),
             Region::Attend(a) => {
                 // SAFETY: counters 2i and 2i+1 are this region's.
                 unsafe { attend::region(s, w, 2 * i, a, &mut meet) }
@@ -748,99 +684,4 @@ fn walk(s: &Shared<'_>, w: &Worker<'_>) {
             return;
         }
     }
-}
-
-/// All products of a region, as one list of tiles. Returns whether to stop (see `meet`).
-fn linear_region(
-    s: &Shared<'_>,
-    w: &Worker<'_>,
-    counter: usize,
-    rows: usize,
-    jobs: &[super::LinearJob],
-    meet: &mut dyn FnMut(&Shared<'_>) -> bool,
-) -> bool {
-    // SAFETY: this worker's own.
-    let scratch = unsafe { s.linear_scratch(w.index) };
-    scratch.forget();
-    let tiled = |j: &super::LinearJob| linear::tiled(s.isa, j.weight.format(), rows);
-    if jobs.iter().any(tiled) {
-        let mut to = s.interleaved;
-        let (mut claim, mut first) = (s.claim(counter + 1, usize::MAX), 0);
-        for j in distinct_acts(jobs, tiled) {
-            let (format, cols) = (j.weight.format(), j.weight.cols());
-            let (acts, stride) = s.buf(j.acts, w.index);
-            let work = linear::interleaving(s.isa, format, cols, (acts, stride), rows, to);
-            let bytes = Interleaving::bytes(format.activation(), cols, rows);
-            let (Some(work), Some(bytes)) = (work, bytes) else {
-                continue; // never: it is tiled, and the room for it was allocated
-            };
-            to = to.wrapping_add(bytes);
-            while let Some(group) = claim.and_then(|c| c.checked_sub(first))
-                && group < work.groups()
-            {
-                // SAFETY: the activations were written before the last barrier; the room is that of
-                // `interleaved_bytes`; the group was claimed by this worker alone.
-                unsafe { work.run(group..group + 1) }
-                claim = s.claim(counter + 1, usize::MAX);
-            }
-            first += work.groups();
-            // SAFETY: all groups are done behind the next barrier, and nothing is used before.
-            unsafe { scratch.offer(&work) }
-        }
-        if meet(s) {
-            return true;
-        }
-    }
-    let tiles = |j: &super::LinearJob| j.weight.rows().div_ceil(TILE_ROWS);
-    let bytes: usize = jobs.iter().map(|j| j.weight.bytes()).sum();
-    let total: usize = jobs.iter().map(tiles).sum();
-    let bounds = if jobs.iter().any(tiled) {
-        // Many tokens: time goes with tiles, of which some should share a panel.
-        let claim = (total / (CLAIMS * w.threads)).clamp(1, CLAIM_TILES);
-        claim..=claim
-    } else {
-        // Few: with bytes.
-        let tile_bytes = (bytes / total.max(1)).max(1);
-        let [least, most] =
-            [CLAIM_BYTES.start(), CLAIM_BYTES.end()].map(|b| (b / tile_bytes).max(1));
-        least..=most
-    };
-    while let Some(claim) = s.claim_share(counter, w.threads, total, &bounds) {
-        let mut first = 0;
-        for j in jobs {
-            let n = tiles(j);
-            let range = claim.start.max(first)..claim.end.min(first + n);
-            let range = range.start - first..range.end.saturating_sub(first);
-            first += n;
-            if range.is_empty() {
-                continue;
-            }
-            let Ok(matrix) = j.weight.view() else {
-                s.fault();
-                continue;
-            };
-            let (acts, act_stride) = s.buf(j.acts, w.index);
-            let (out, out_bytes) = s.buf(j.out, w.index);
-            let epilogue = match j.base {
-                Some(base) => {
-                    let (ptr, bytes) = s.buf(base, w.index);
-                    Epilogue::Add {
-                        residual: ptr.cast_const().cast(),
-                        stride: bytes / 4,
-                    }
-                }
-                None => Epilogue::Store,
-            };
-            // SAFETY: the program was checked: widths fit the matrix, `acts` and `base` were
-            // written before the last barrier (or by this worker), and the tiles, hence the
-            // columns of `out`, were claimed by this worker alone.
-            unsafe {
-                let out = OutCols::new(out.cast(), out_bytes / 4);
-                linear::forward_tiles(
-                    s.isa, matrix, range, acts, act_stride, rows, out, epilogue, scratch,
-                );
-            }
-        }
-    }
-    meet(s)
 }

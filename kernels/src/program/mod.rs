@@ -20,6 +20,7 @@ mod ceiling;
 mod check;
 mod layout;
 mod machine;
+mod products;
 mod profile;
 mod rows;
 

@@ -91,7 +91,7 @@ impl<const C: usize> Acts256<C> {
     /// # Safety
     /// As [`Acts32::d`].
     #[inline(always)]
-    pub(super) unsafe fn scaled_sum(&self, sub: usize, t: usize) -> i32 {
+    pub(super) unsafe fn sum_times_factor(&self, sub: usize, t: usize) -> i32 {
         // SAFETY: the caller's.
         unsafe { self.q(76 + sub).cast::<i32>().add(t).read() }
     }

@@ -186,7 +186,7 @@ unsafe fn sums_16<S: Simd, const C: usize>(a: &Acts256<C>, sub: usize) -> [S::I;
     unsafe {
         let mut start = [S::zero(); C];
         for t in 0..C {
-            start[t] = S::splat_i32(a.scaled_sum(sub, t));
+            start[t] = S::splat_i32(a.sum_times_factor(sub, t));
         }
         start
     }
