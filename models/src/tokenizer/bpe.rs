@@ -41,7 +41,8 @@ pub(super) enum Start {
     Bytes {
         /// The token of each byte, or [`NO_TOKEN`].
         tokens: Box<[u32; 256]>,
-        /// What stands for a byte without a token.
+        /// What stands for a byte without a token; if nothing does, it is left out, as the reference
+        /// implementations do.
         unk: Option<u32>,
     },
     /// Its characters.
@@ -206,15 +207,11 @@ impl Bpe {
         for &byte in word.as_bytes() {
             merger.push(tokens.get(byte as usize).copied().unwrap_or(NO_TOKEN), 1);
         }
-        for symbol in merger.merge(word.as_bytes(), &pairs) {
-            let id = if symbol.id == NO_TOKEN {
-                *unk
-            } else {
-                Some(symbol.id)
-            };
-            let offset = offset + symbol.start as usize;
-            out.push(id.ok_or(TokenizerError::Unrepresentable { offset })?);
-        }
+        out.extend(
+            merger
+                .merge(word.as_bytes(), &pairs)
+                .filter_map(|symbol| Some(symbol.id).filter(|&id| id != NO_TOKEN).or(*unk)),
+        );
         Ok(())
     }
 }

@@ -225,7 +225,7 @@ fn read_model(
         })
     };
     let writing = kind.writing();
-    pipeline.spm_spaces = writing == Writing::Characters;
+    pipeline.spm_spaces = writing == Writing::Characters && !matches!(kind, Kind::WordPiece);
     let model = match kind {
         Kind::Bpe(pre) => {
             pipeline.splitter = pre.splitter()?;
@@ -233,7 +233,8 @@ fn read_model(
                 pipeline.normalizers.push(Normalizer::Lowercase);
             }
             let start = match pre.alphabet {
-                Alphabet::Bytes => Start::bytes(vocab, unk),
+                // The unknown token of these files is often the one that ends a text.
+                Alphabet::Bytes => Start::bytes(vocab, None),
                 Alphabet::Characters | Alphabet::Plain => {
                     let bytes = byte_tokens(vocab, text_of);
                     Start::Chars(Box::new(Chars::new(vocab, bytes, unk, false)))
@@ -388,6 +389,12 @@ fn read_vocab(source: &TokenizerSource<'_>, writing: Writing) -> Result<Vocab, T
             expected: n_tokens,
         });
     }
+    // Where a text begins with `<s>`, `</s>` ends it; elsewhere it is markup for struck text.
+    let begins_with_s = |id: Option<u32>| {
+        let text = source.tokens.get(id? as usize)?;
+        (*text == "<s>").then_some(())
+    };
+    let is_llama = begins_with_s(source.bos_id).is_some();
     let named = [source.bos_id, source.eos_id, source.eot_id, source.eom_id];
     let n_bytes = source.tokens.iter().map(|token| token.len()).sum();
     let mut vocab = Vocab::with_capacity(n_tokens, n_bytes);
@@ -399,7 +406,9 @@ fn read_vocab(source: &TokenizerSource<'_>, writing: Writing) -> Result<Vocab, T
         // Some files mark what steers the model as text.
         let is_named = || named.contains(&Some(id as u32));
         let steers = match kind {
-            TokenKind::UserDefined => special::looks_like_control(text) || is_named(),
+            TokenKind::UserDefined => {
+                special::looks_like_control(text) || is_named() || (is_llama && text == "</s>")
+            }
             TokenKind::Normal if source.token_types.is_empty() => {
                 special::always_ends(text) || is_named()
             }

@@ -133,9 +133,7 @@ impl Splitter {
         let spaces = [r"|\s+(?!\S)|\s+", r"|\s+(?!\S)|\s", r"|\s+(?!\S)"];
         let body = spaces.iter().find_map(|end| pattern.strip_suffix(end));
         let plain = without_possessive(body.unwrap_or(pattern));
-        let beyond = ["(?=", "(?!", "(?<", "(?>", "++", "?+", "*+", "\\G", "\\K"];
-        let counted = (0..=9).any(|digit| plain.contains(&format!("{digit}}}+")));
-        if counted || beyond.iter().any(|syntax| plain.contains(syntax)) {
+        if backtracks(&plain) {
             return Ok(None);
         }
         let inner = if body.is_some() {
@@ -199,12 +197,11 @@ fn refused_pattern(error: regex_automata::meta::BuildError) -> TokenizerError {
 
 /// A pattern without the possessive quantifiers of the well-known pre-tokenizers (OpenAI's cl100k and
 /// its heirs): what follows each of them cannot match what it took, so that giving back would change
-/// nothing.
+/// nothing. (`{1,3}+` is none in the dialect of these files: it is `{1,3}`, once or more.)
 fn without_possessive(pattern: &str) -> String {
     let harmless = [
         (r"[^\r\n\p{L}\p{N}]?+\p{L}", r"[^\r\n\p{L}\p{N}]?\p{L}"),
         (r"\p{L}++|", r"\p{L}+|"),
-        (r"\p{N}{1,3}+|", r"\p{N}{1,3}|"),
         (r"[^\s\p{L}\p{N}]++[\r\n]", r"[^\s\p{L}\p{N}]+[\r\n]"),
         (r"[\r\n]*+|", r"[\r\n]*|"),
     ];
@@ -213,6 +210,32 @@ fn without_possessive(pattern: &str) -> String {
         plain = plain.replace(possessive, greedy);
     }
     plain
+}
+
+/// Whether a pattern has what only an engine that backtracks can do: looking around, atomic groups,
+/// possessive quantifiers, `\G` and `\K`.
+fn backtracks(pattern: &str) -> bool {
+    let mut in_class = false;
+    let mut rest = pattern;
+    while let Some(c) = rest.chars().next() {
+        let after = rest.get(c.len_utf8()..).unwrap_or_default();
+        let starts = |syntax: &[&str]| syntax.iter().any(|syntax| rest.starts_with(syntax));
+        match c {
+            '\\' if !in_class && starts(&["\\G", "\\K"]) => return true,
+            '\\' => {
+                let escaped = after.chars().next().map_or(0, char::len_utf8);
+                rest = after.get(escaped..).unwrap_or_default();
+                continue;
+            }
+            '[' => in_class = true,
+            ']' => in_class = false,
+            _ if in_class => {}
+            _ if starts(&["(?=", "(?!", "(?<", "(?>", "++", "?+", "*+"]) => return true,
+            _ => {}
+        }
+        rest = after;
+    }
+    false
 }
 
 impl Compiled {
@@ -441,16 +464,20 @@ mod tests {
     #[test]
     fn what_needs_backtracking_is_refused() {
         let mut splitter = Splitter::whole();
-        for pattern in [r"a(?=b)", r"(?<!a)b", r"a++b", r"\Ga"] {
+        for pattern in [r"a(?=b)", r"(?<!a)b", r"a++b", r"[a]*+", r"\Ga"] {
             let added = splitter.add_pattern(pattern, Behavior::Isolated, false);
             assert_eq!(added.unwrap(), None, "{pattern}");
+        }
+        for pattern in [r"[()*+,\-.?+]", r"\++", r"[^\]++]"] {
+            let added = Splitter::whole().add_pattern(pattern, Behavior::Isolated, false);
+            assert_eq!(added.unwrap(), Some(()), "{pattern}");
         }
         let cl100k = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s*[\r\n]|\s+(?!\S)|\s+";
         let added = splitter.add_pattern(cl100k, Behavior::Isolated, false);
         assert_eq!(added.unwrap(), Some(()));
         assert_eq!(
             cut(&splitter, "It's  1234..\n"),
-            ["It", "'s", " ", " ", "123", "4", "..\n"]
+            ["It", "'s", " ", " ", "1234", "..\n"]
         );
     }
 }

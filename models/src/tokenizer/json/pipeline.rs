@@ -142,6 +142,12 @@ impl Read {
                 kind(part)
             ))
         };
+        let is_ascii = |regex: &str| regex.is_ascii() && !regex.contains('\\');
+        let plain = pattern(part).is_some_and(|p| matches!(p, Pattern::Regex(r) if is_ascii(r)));
+        if self.byte_level && !plain {
+            // It would see bytes as letters and signs.
+            return Err(not_supported());
+        }
         let spm_spaces = self.pipeline.spm_spaces;
         let splitter = &mut self.pipeline.splitter;
         let add = match kind(part) {
