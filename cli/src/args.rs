@@ -1,6 +1,8 @@
 //! The command line.
 
-use crate::commands::{bench, kernels, logits, perplexity, pull, roofline, run, show, synth};
+use crate::commands::{
+    bench, kernels, logits, perplexity, pull, roofline, run, show, synth, tokenize,
+};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hob::{EngineOptions, KvElem, WeightsMode};
 use std::path::PathBuf;
@@ -28,6 +30,8 @@ pub(crate) enum Command {
     List,
     /// Show what a model is and what it needs
     Show(show::ShowArgs),
+    /// Show the tokens of a text, or the text of tokens
+    Tokenize(tokenize::TokenizeArgs),
     /// Write the logits of a token sequence to a file
     Logits(logits::LogitsArgs),
     /// Measure how well a model predicts a text

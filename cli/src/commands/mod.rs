@@ -9,6 +9,7 @@ pub(crate) mod roofline;
 pub(crate) mod run;
 pub(crate) mod show;
 pub(crate) mod synth;
+pub(crate) mod tokenize;
 
 use crate::args::{Cli, Command};
 use std::path::{Path, PathBuf};
@@ -26,6 +27,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Bench(args) => bench::run(&args)?,
         Command::Kernels(args) => kernels::run(&args)?,
         Command::Roofline(args) => roofline::run(&args)?,
+        Command::Tokenize(args) => tokenize::run(&args)?,
         Command::Synth(args) => synth::run(&args)?,
     }
     Ok(ExitCode::SUCCESS)
