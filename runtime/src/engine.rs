@@ -72,6 +72,7 @@ pub(crate) struct Inner {
     pub(crate) outputs: usize,
     pub(crate) tokenizer: Option<Tokenizer>,
     pub(crate) template: Option<ChatTemplate>,
+    name: Option<String>,
     model: Model,
     memory: MemoryPlan,
     isa: Isa,
@@ -98,6 +99,7 @@ impl Engine {
         let prepared = Prepared::open(path.as_ref(), &options.weights)?;
         let memory = prepared.memory_plan(options, threads)?;
         memory.check_available()?;
+        let name = prepared.name();
         let Prepared {
             model,
             weights,
@@ -119,6 +121,7 @@ impl Engine {
                 outputs,
                 tokenizer,
                 template,
+                name,
                 model,
                 memory,
                 isa,
@@ -194,6 +197,11 @@ impl Engine {
     /// The model's chat template, if its file has one.
     pub fn template(&self) -> Option<&ChatTemplate> {
         self.inner.template.as_ref()
+    }
+
+    /// The name that the model's file gives itself; untrusted text, as all in a file.
+    pub fn name(&self) -> Option<&str> {
+        self.inner.name.as_deref()
     }
 
     /// What the model is: hyper-parameters, declared weights, plan.

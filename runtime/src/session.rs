@@ -127,6 +127,39 @@ impl Session {
         }
     }
 
+    /// Changes the session's limits from now on. Tokens that are beyond a smaller context stay; nothing
+    /// follows them until [`Session::truncate`] or [`Session::resume`] makes room.
+    pub fn set_options(&mut self, options: SessionOptions) {
+        self.options = options;
+    }
+
+    /// Makes the session hold exactly `ids`: what it shares with them from the start is kept, the rest
+    /// is forgotten and read anew (as by [`Session::prefill`]). Returns how many tokens were kept. The
+    /// bits are those of a new session that read all of `ids`.
+    ///
+    /// # Errors
+    /// As [`Session::prefill`]. If `ids` are more than the context holds, nothing has changed.
+    pub fn resume(
+        &mut self,
+        ids: &[u32],
+        cancel: &Cancel,
+        progress: impl FnMut(usize, usize),
+    ) -> Result<usize, SessionError> {
+        let shared = self.tokens.iter().zip(ids).take_while(|(a, b)| a == b);
+        let kept = shared.count();
+        let rest = ids.get(kept..).unwrap_or_default();
+        if ids.len() > self.options.context {
+            return Err(SessionError::ContextFull {
+                len: kept,
+                context: self.options.context,
+                wanted: rest.len(),
+            });
+        }
+        self.truncate(kept);
+        self.prefill(rest, cancel, progress)?;
+        Ok(kept)
+    }
+
     /// The token ids of raw text, with the special tokens that the model starts texts with.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, SessionError> {
         let tokenizer = self
