@@ -9,6 +9,7 @@ mod args;
 mod catalogue;
 mod commands;
 mod report;
+mod sampling_args;
 mod store;
 mod terminal;
 

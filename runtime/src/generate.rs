@@ -1,6 +1,7 @@
 //! What generation is asked for and what it reports; stop strings across token borders.
 
-use crate::sampler::{LogProb, Sampling};
+use crate::sampler::LogProb;
+use crate::sampling::Sampling;
 
 /// What to generate.
 #[derive(Clone, Debug, PartialEq)]

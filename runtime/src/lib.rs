@@ -36,6 +36,7 @@ mod load;
 mod lower;
 mod memory;
 mod sampler;
+mod sampling;
 mod scan;
 mod session;
 
@@ -48,6 +49,7 @@ pub use hob_kernels::program::{Profile, RegionProfile};
 pub use hob_models::template::Message;
 pub use inspect::{FormatShare, Inspection};
 pub use memory::{MemoryPlan, available as available_memory};
-pub use sampler::{LogProb, Sampling, log_probs, log_sum_exp};
+pub use sampler::{LogProb, log_probs, log_sum_exp};
+pub use sampling::{Parameter, Sampling, SamplingError, Step};
 pub use scan::argmax;
 pub use session::{Cancel, Session, SessionOptions, WhenFull};

@@ -3,46 +3,11 @@
 //! Order: temperature, top-k, softmax, top-p, draw. Everything is computed in f64 with hob's own
 //! exponential and ties go to the lower id, so a seed gives the same tokens on every machine.
 
+use crate::sampling::Sampling;
 use crate::scan::{Entry, argmax, by_rank, largest};
 use hob_kernels::math::double::{exp, ln};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-
-/// How the next token is chosen.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Sampling {
-    /// Divides the logits; 0 always takes the most probable token.
-    pub temperature: f32,
-    /// Keep this many of the most probable tokens; 0 keeps all.
-    pub top_k: usize,
-    /// Keep the most probable tokens until their probabilities reach this sum; 1 keeps all.
-    pub top_p: f32,
-    /// Starts the random sequence; the same seed gives the same tokens.
-    pub seed: u64,
-}
-
-impl Default for Sampling {
-    fn default() -> Self {
-        Sampling {
-            temperature: 0.2,
-            top_k: 40,
-            top_p: 0.9,
-            seed: 0,
-        }
-    }
-}
-
-impl Sampling {
-    /// Always the most probable token.
-    pub fn greedy() -> Sampling {
-        Sampling {
-            temperature: 0.0,
-            top_k: 0,
-            top_p: 1.0,
-            seed: 0,
-        }
-    }
-}
 
 /// A token and the natural logarithm of its probability under the unmodified distribution.
 #[derive(Clone, Copy, PartialEq)]
@@ -65,8 +30,8 @@ impl Sampler {
     /// A sampler at the start of its random sequence. Values out of range are clamped.
     pub(crate) fn new(options: Sampling) -> Sampler {
         Sampler {
-            options,
             rng: ChaCha8Rng::seed_from_u64(options.seed),
+            options,
             kept: Vec::new(),
         }
     }
@@ -171,6 +136,7 @@ mod tests {
             top_k: 0,
             top_p: 1.0,
             seed: 7,
+            ..Sampling::default()
         });
         let mut counts = [0u32; 3];
         for _ in 0..80_000 {
@@ -194,6 +160,7 @@ mod tests {
                 top_k,
                 top_p,
                 seed: 1,
+                ..Sampling::default()
             });
             let mut seen: Vec<u32> = (0..2000).filter_map(|_| s.sample(&logits)).collect();
             seen.sort_unstable();

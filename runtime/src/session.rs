@@ -257,7 +257,7 @@ impl Session {
             self.truncate(self.tokens.len() - 1);
             self.run(&[last], &[0], cancel, |_, _| ())?;
         }
-        let mut sampler = Sampler::new(request.sampling);
+        let mut sampler = Sampler::new(request.sampling.clone());
         let mut text = engine
             .tokenizer
             .as_ref()

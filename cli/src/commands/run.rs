@@ -4,6 +4,7 @@
 //! on; standard output holds the answer and nothing else.
 
 use crate::args::EngineArgs;
+use crate::sampling_args::SamplingArgs;
 use crate::store::{self, Store};
 use crate::terminal::{Answer, bytes};
 use anyhow::{Context, bail};
@@ -35,18 +36,6 @@ pub(crate) struct RunArgs {
     /// Instructions that precede the conversation
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
-    /// Randomness: 0 always takes the most probable token
-    #[arg(long, value_name = "T", default_value_t = Sampling::default().temperature, value_parser = at_least_zero)]
-    temperature: f32,
-    /// Choose among the N most probable tokens (0: all)
-    #[arg(long, value_name = "N", default_value_t = Sampling::default().top_k)]
-    top_k: usize,
-    /// Choose among the most probable tokens that together reach this probability
-    #[arg(long, value_name = "P", default_value_t = Sampling::default().top_p, value_parser = share)]
-    top_p: f32,
-    /// Starts the random choices; the same seed gives the same answer
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
     /// Most tokens to generate
     #[arg(long, short = 'n', value_name = "N", default_value_t = 1024)]
     max_tokens: usize,
@@ -66,22 +55,9 @@ pub(crate) struct RunArgs {
     #[arg(long, short = 'v')]
     verbose: bool,
     #[command(flatten)]
+    sampling: SamplingArgs,
+    #[command(flatten)]
     engine: EngineArgs,
-}
-
-fn at_least_zero(s: &str) -> Result<f32, String> {
-    let x: f32 = s.parse().map_err(|_| "not a number".to_owned())?;
-    (x.is_finite() && x >= 0.0)
-        .then_some(x)
-        .ok_or_else(|| "must be 0 or more".to_owned())
-}
-
-fn share(s: &str) -> Result<f32, String> {
-    let x: f32 = s.parse().map_err(|_| "not a number".to_owned())?;
-    (0.0..=1.0)
-        .contains(&x)
-        .then_some(x)
-        .ok_or_else(|| "must be between 0 and 1".to_owned())
 }
 
 /// Whether a lone word names a model rather than being the prompt.
@@ -182,12 +158,7 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     })?;
     let read = start.elapsed();
     let request = Request {
-        sampling: Sampling {
-            temperature: args.temperature,
-            top_k: args.top_k,
-            top_p: args.top_p,
-            seed: args.seed,
-        },
+        sampling: args.sampling.over(&Sampling::default())?,
         max_tokens: args.max_tokens,
         stop: args.stop.clone(),
         ..Default::default()
