@@ -11,6 +11,7 @@ mod commands;
 mod report;
 mod store;
 mod terminal;
+mod thinking;
 
 use clap::Parser;
 use std::process::ExitCode;
