@@ -1,6 +1,8 @@
 //! The command line.
 
-use crate::commands::{bench, kernels, logits, perplexity, pull, roofline, run, show, synth};
+use crate::commands::{
+    bench, kernels, logits, perplexity, pull, roofline, run, show, synth, template,
+};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hob::{EngineOptions, KvElem, WeightsMode};
 use std::path::PathBuf;
@@ -40,6 +42,8 @@ pub(crate) enum Command {
     Kernels(kernels::KernelsArgs),
     /// Make a random-weight model of a well-known shape, for benchmarks
     Synth(synth::SynthArgs),
+    /// Show the prompt that a model really sees
+    Template(template::TemplateArgs),
 }
 
 /// How the engine runs; the same for every command that loads a model.

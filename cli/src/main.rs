@@ -12,6 +12,7 @@ mod report;
 mod sampling_args;
 mod store;
 mod terminal;
+mod thinking;
 
 use clap::Parser;
 use std::process::ExitCode;

@@ -24,16 +24,7 @@ const KNOWN: [(&str, &str); 2] = [
 ];
 
 fn message(value: &Value) -> Message {
-    let text = |key: &str| value[key].as_str().unwrap().to_owned();
-    let fields = value.as_object().unwrap().iter();
-    let extra = fields.filter(|(key, _)| !["role", "content"].contains(&key.as_str()));
-    Message {
-        role: text("role"),
-        content: text("content"),
-        extra: extra
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect(),
-    }
+    Message::from_fields(value.as_object().unwrap().clone())
 }
 
 fn render(case: &Value) -> Result<Vec<Span>, TemplateError> {

@@ -11,7 +11,7 @@ use hob_kernels::isa::Isa;
 use hob_kernels::kv::{KvElem, KvLayout};
 use hob_kernels::program::{Machine, Profile};
 use hob_models::plan::Model;
-use hob_models::template::ChatTemplate;
+use hob_models::template::ChatTemplates;
 use hob_models::tokenizer::Tokenizer;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -62,7 +62,7 @@ impl Default for EngineOptions {
 /// A loaded model.
 #[derive(Clone)]
 pub struct Engine {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 pub(crate) struct Inner {
@@ -71,7 +71,7 @@ pub(crate) struct Inner {
     pub(crate) batch: usize,
     pub(crate) outputs: usize,
     pub(crate) tokenizer: Option<Tokenizer>,
-    pub(crate) template: Option<ChatTemplate>,
+    pub(crate) templates: Option<ChatTemplates>,
     name: Option<String>,
     model: Model,
     memory: MemoryPlan,
@@ -104,7 +104,7 @@ impl Engine {
             model,
             weights,
             tokenizer,
-            template,
+            templates,
             tokenizer_refusal,
             ..
         } = prepared.pack(&options.weights)?;
@@ -120,7 +120,7 @@ impl Engine {
                 batch: options.batch,
                 outputs,
                 tokenizer,
-                template,
+                templates,
                 name,
                 model,
                 memory,
@@ -192,11 +192,6 @@ impl Engine {
     /// Why [`Engine::tokenizer`] is `None` although the file has a tokenizer.
     pub fn tokenizer_refusal(&self) -> Option<&str> {
         self.inner.tokenizer_refusal.as_deref()
-    }
-
-    /// The model's chat template, if its file has one.
-    pub fn template(&self) -> Option<&ChatTemplate> {
-        self.inner.template.as_ref()
     }
 
     /// The name that the model's file gives itself; untrusted text, as all in a file.

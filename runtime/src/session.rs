@@ -1,13 +1,12 @@
 //! One sequence: its tokens, its cache, and generating from them.
 
-use crate::engine::Inner;
+use crate::engine::{Engine, Inner};
 use crate::error::SessionError;
 use crate::generate::{Completion, Event, Finish, Request, StopScan};
 use crate::sampler::{LogProb, Sampler, log_probs};
 use hob_kernels::program::{Batch, KvCache, Seq};
-use hob_models::template::Message;
-use hob_models::tokenizer::{DecodeOptions, EncodeOptions};
-use std::collections::BTreeMap;
+use hob_models::reasoning::Part;
+use hob_models::tokenizer::{DecodeOptions, EncodeOptions, TokenKind};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -88,6 +87,13 @@ impl Session {
             tokens: Vec::new(),
             logits: Vec::new(),
             options,
+        }
+    }
+
+    /// The engine that the session runs on.
+    pub fn engine(&self) -> Engine {
+        Engine {
+            inner: self.engine.clone(),
         }
     }
 
@@ -177,23 +183,6 @@ impl Session {
         )?)
     }
 
-    /// The token ids of a conversation rendered by the model's chat template, ready for the
-    /// model's answer. Message text never becomes control tokens.
-    pub fn encode_chat(&self, messages: &[Message]) -> Result<Vec<u32>, SessionError> {
-        let tokenizer = self
-            .engine
-            .tokenizer
-            .as_ref()
-            .ok_or(SessionError::NoTokenizer)?;
-        let template = self
-            .engine
-            .template
-            .as_ref()
-            .ok_or(SessionError::NoTemplate)?;
-        let spans = template.render(messages, true, &BTreeMap::new())?;
-        Ok(tokenizer.encode_spans(&spans)?)
-    }
-
     /// Reads tokens, in batches. `progress` is told how many of them are done; on an error or a
     /// cancellation the session holds the batches that were completed.
     pub fn prefill(
@@ -258,10 +247,14 @@ impl Session {
             self.run(&[last], &[0], cancel, |_, _| ())?;
         }
         let mut sampler = Sampler::new(request.sampling.clone());
-        let mut text = engine
-            .tokenizer
-            .as_ref()
-            .map(|t| t.decode_stream(DecodeOptions::default()));
+        let mut text = engine.tokenizer.as_ref().map(|t| {
+            t.decode_stream(DecodeOptions {
+                // Control tokens may mark reasoning; the splitter leaves them out.
+                show_control: request.reasoning.is_some(),
+                ..DecodeOptions::default()
+            })
+        });
+        let mut splitter = request.reasoning.clone();
         let mut scan = StopScan::new(&request.stop);
         let mut tokens = 0;
         let finish = loop {
@@ -291,7 +284,22 @@ impl Session {
                 top: &top,
             });
             if let Some(stream) = &mut text {
-                let (ready, hit) = scan.push(&stream.push(id));
+                let mut answer = stream.push(id);
+                if let Some(splitter) = &mut splitter {
+                    let piece = std::mem::take(&mut answer);
+                    let is_control = engine
+                        .tokenizer
+                        .as_ref()
+                        .is_some_and(|t| t.kind(id) == Some(TokenKind::Control));
+                    splitter.push(&piece, is_control, |part, text| match part {
+                        Part::Answer => answer.push_str(text),
+                        Part::Reasoning if flow.is_continue() => {
+                            flow = on(Event::Reasoning(text));
+                        }
+                        Part::Reasoning => {}
+                    });
+                }
+                let (ready, hit) = scan.push(&answer);
                 if !ready.is_empty() && flow.is_continue() {
                     flow = on(Event::Text(&ready));
                 }
@@ -323,6 +331,17 @@ impl Session {
             }
         };
         let mut rest = text.as_mut().map(|s| s.flush()).unwrap_or_default();
+        if let Some(splitter) = &mut splitter {
+            let piece = std::mem::take(&mut rest);
+            let mut end = |part, text: &str| match part {
+                Part::Answer => rest.push_str(text),
+                Part::Reasoning => {
+                    let _ = on(Event::Reasoning(text));
+                }
+            };
+            splitter.push(&piece, false, &mut end);
+            splitter.finish(&mut end);
+        }
         if !matches!(finish, Finish::Stop(_)) {
             rest = scan.finish(&rest);
             if !rest.is_empty() {

@@ -9,6 +9,7 @@ pub(crate) mod roofline;
 pub(crate) mod run;
 pub(crate) mod show;
 pub(crate) mod synth;
+pub(crate) mod template;
 
 use crate::args::{Cli, Command};
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Kernels(args) => kernels::run(&args)?,
         Command::Roofline(args) => roofline::run(&args)?,
         Command::Synth(args) => synth::run(&args)?,
+        Command::Template(args) => template::run(&args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -6,10 +6,14 @@
 use crate::args::EngineArgs;
 use crate::sampling_args::SamplingArgs;
 use crate::store::{self, Store};
-use crate::terminal::{Answer, bytes};
+use crate::terminal::bytes;
+use crate::thinking::{ThinkArgs, ThoughtfulAnswer};
 use anyhow::{Context, bail};
 use clap::Args;
-use hob::{Cancel, Engine, Event, Finish, Message, Request, Sampling, Session, SessionOptions};
+use hob::{
+    Cancel, ChatOptions, ChatPrompt, Engine, Event, Finish, Message, Request, Sampling, Session,
+    SessionOptions,
+};
 use std::io::{IsTerminal, Read};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -48,6 +52,11 @@ pub(crate) struct RunArgs {
     /// Continue the prompt as plain text, without the model's chat template
     #[arg(long, conflicts_with = "system")]
     raw: bool,
+    /// Render the conversation with the chat template in this file, not with the model's own
+    #[arg(long, value_name = "FILE", conflicts_with = "raw")]
+    template: Option<PathBuf>,
+    #[command(flatten)]
+    thinking: ThinkArgs,
     /// Fetch a missing default model without asking
     #[arg(long, short = 'y')]
     yes: bool,
@@ -79,7 +88,7 @@ fn split(words: &[String]) -> anyhow::Result<(Option<&str>, Option<&str>)> {
     })
 }
 
-fn read_prompt(given: Option<&str>) -> anyhow::Result<String> {
+pub(crate) fn read_prompt(given: Option<&str>) -> anyhow::Result<String> {
     if let Some(text) = given.filter(|&t| t != "-") {
         return Ok(text.to_owned());
     }
@@ -142,7 +151,7 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         context,
         ..Default::default()
     });
-    let ids = encode(&args, &engine, &session, &prompt)?;
+    let ChatPrompt { ids, reasoning } = encode(&args, &engine, &session, &prompt)?;
 
     let cancel = Cancel::new();
     let raised = cancel.clone();
@@ -161,29 +170,37 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         sampling: args.sampling.over(&Sampling::default())?,
         max_tokens: args.max_tokens,
         stop: args.stop.clone(),
+        reasoning,
         ..Default::default()
     };
-    let mut answer = Answer::new();
+    let mut answer = ThoughtfulAnswer::new(&args.thinking);
     let (mut failed, mut ends_line) = (None, true);
     let start = Instant::now();
-    let done = session.generate(&request, &cancel, |event| match event {
-        Event::Text(text) => {
-            ends_line = text.ends_with('\n');
-            match answer.write(text) {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(e) => {
-                    failed = Some(e);
-                    ControlFlow::Break(())
-                }
+    let done = session.generate(&request, &cancel, |event| {
+        let written = match event {
+            Event::Text(text) => {
+                ends_line = text.ends_with('\n');
+                answer.write(text)
+            }
+            Event::Reasoning(text) => answer.think(text),
+            _ => Ok(()),
+        };
+        match written {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(e) => {
+                failed = Some(e);
+                ControlFlow::Break(())
             }
         }
-        _ => ControlFlow::Continue(()),
-    })?;
+    });
+    // Whatever happened, the terminal is left as it was.
+    let ends_in_thought = answer.end_thought();
+    let done = done?;
     let wrote = start.elapsed();
     if let Some(e) = failed {
         return Err(e).context("cannot write the answer to standard output");
     }
-    if !ends_line {
+    if !ends_line || matches!(ends_in_thought, Ok(true)) {
         answer
             .write("\n")
             .context("cannot write the answer to standard output")?;
@@ -225,17 +242,29 @@ fn encode(
     engine: &Engine,
     session: &Session,
     prompt: &str,
-) -> anyhow::Result<Vec<u32>> {
+) -> anyhow::Result<ChatPrompt> {
     if let (None, Some(why)) = (engine.tokenizer(), engine.tokenizer_refusal()) {
         bail!("this model's text cannot be read: {why}");
     }
     if args.raw {
-        return Ok(session.encode(prompt)?);
+        return Ok(ChatPrompt {
+            ids: session.encode(prompt)?,
+            reasoning: None,
+        });
     }
     let mut messages = Vec::new();
     if let Some(system) = &args.system {
         messages.push(Message::new("system", system));
     }
     messages.push(Message::new("user", prompt));
-    Ok(session.encode_chat(&messages)?)
+    let template = match &args.template {
+        Some(file) => Some(super::template::read(engine, file)?),
+        None => None,
+    };
+    let options = ChatOptions {
+        template,
+        think: args.thinking.think(),
+        ..Default::default()
+    };
+    Ok(session.chat_prompt(&messages, &options)?)
 }

@@ -8,7 +8,10 @@
 
 mod clock;
 mod json;
+mod message;
+mod set;
 mod shade;
+mod thinking;
 
 use std::{collections::BTreeMap, time::SystemTime};
 
@@ -16,7 +19,12 @@ use minijinja::{Environment, Error, ErrorKind, State, Value, syntax::SyntaxConfi
 use thiserror::Error as ThisError;
 
 use crate::tokenizer::Span;
+pub use message::Message;
+/// Fields of messages and variables of templates.
+pub use serde_json::Value as Json;
+pub use set::ChatTemplates;
 use shade::{SHADE_KEY, Shade};
+pub use thinking::ThinkingSwitch;
 
 /// Longest template, in bytes. The longest of the models known in 2026 has under 40 KB.
 const MAX_SOURCE_BYTES: usize = 1 << 20;
@@ -27,6 +35,14 @@ const BASE_FUEL: u64 = 1_000_000;
 #[derive(Debug, Clone, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum TemplateError {
+    /// The model has no template of that name.
+    #[error("the model has no chat template `{wanted}`; it has: {known}")]
+    Missing {
+        /// The name that was asked for.
+        wanted: String,
+        /// The names that there are.
+        known: String,
+    },
     /// The template is longer than any real one.
     #[error("the chat template has {found} bytes, the limit is {limit}; give another template")]
     TooLong {
@@ -69,35 +85,6 @@ pub enum TemplateError {
         /// The template's line, from 1.
         line: usize,
     },
-}
-
-/// A message of a conversation.
-#[derive(Clone, Default)]
-pub struct Message {
-    /// Who speaks: `system`, `user`, `assistant`, `tool`, or what else the template knows.
-    pub role: String,
-    /// What is said.
-    pub content: String,
-    /// Further fields that a template may read, such as `tool_calls` or `reasoning_content`.
-    pub extra: BTreeMap<String, serde_json::Value>,
-}
-
-impl Message {
-    /// A message without further fields.
-    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
-        Self {
-            role: role.into(),
-            content: content.into(),
-            extra: BTreeMap::new(),
-        }
-    }
-}
-
-/// Shows the role and sizes only: messages do not belong into logs.
-impl std::fmt::Debug for Message {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Message {{ {} bytes }}", self.content.len())
-    }
 }
 
 /// A model's chat template.
@@ -144,6 +131,11 @@ impl ChatTemplate {
         Ok(template)
     }
 
+    /// The template as it was given, but for tags that Jinja does not know.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
     /// Sets the time that the template sees, in place of the time of rendering.
     #[must_use]
     pub fn at(mut self, now: SystemTime) -> Self {
@@ -168,10 +160,8 @@ impl ChatTemplate {
         let mut shade = Shade::new(|see| {
             see(&self.source);
             for message in messages {
-                see(&message.role);
-                see(&message.content);
                 message
-                    .extra
+                    .fields()
                     .iter()
                     .for_each(|(key, value)| shade::see_json(key, value, see));
             }
@@ -182,20 +172,18 @@ impl ChatTemplate {
         let messages: Vec<Value> = messages
             .iter()
             .map(|message| {
-                let exempt = if message.role == "assistant" {
+                let exempt = if message.role() == "assistant" {
                     self.searched.as_slice()
                 } else {
                     &[]
                 };
-                let content = shade.whole(&message.content, exempt);
-                let mut fields = vec![
-                    ("role".to_owned(), Value::from(shade.markup(&message.role))),
-                    ("content".to_owned(), Value::from(content)),
-                ];
-                for (key, value) in &message.extra {
+                let mut fields = Vec::new();
+                for (key, value) in message.fields() {
                     let value = match value {
                         serde_json::Value::String(text)
-                            if key.contains("reasoning") || key == "thinking" =>
+                            if key.contains("reasoning")
+                                || key == "thinking"
+                                || key == "content" =>
                         {
                             Value::from(shade.whole(text, exempt))
                         }
