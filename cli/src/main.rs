@@ -11,6 +11,7 @@ mod commands;
 mod report;
 mod sampling_args;
 mod store;
+mod style;
 mod terminal;
 mod thinking;
 

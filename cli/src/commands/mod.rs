@@ -1,6 +1,7 @@
 //! One file a command: its arguments, and what it does.
 
 pub(crate) mod bench;
+pub(crate) mod chat;
 pub(crate) mod kernels;
 pub(crate) mod logits;
 pub(crate) mod perplexity;
@@ -19,6 +20,7 @@ use std::process::ExitCode;
 pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Run(args) => return run::run(args),
+        Command::Chat(args) => return chat::run(args),
         Command::Pull(args) => pull::run(args)?,
         Command::List => pull::list()?,
         Command::Show(args) => show::run(&args)?,

@@ -50,7 +50,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
     /// Continue the prompt as plain text, without the model's chat template
-    #[arg(long, conflicts_with = "system")]
+    #[arg(long, conflicts_with_all = ["system", "think", "no_think"])]
     raw: bool,
     /// Render the conversation with the chat template in this file, not with the model's own
     #[arg(long, value_name = "FILE", conflicts_with = "raw")]
