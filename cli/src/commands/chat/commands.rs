@@ -63,25 +63,24 @@ pub(super) static COMMANDS: [Entry; 13] = [
     Entry { name: "/edit", aliases: &[], arguments: "", does: "change the last message in your editor, and have it answered" },
     Entry { name: "/info", aliases: &["/show"], arguments: "", does: "the model, the context and memory in use, and what protects them" },
     Entry { name: "/stats", aliases: &["/verbose"], arguments: "", does: "show speed and context after each answer, or stop showing it" },
-    Entry { name: "/think", aliases: &[], arguments: "[on|off|auto|show|hide]", does: "whether the model thinks first, and whether you see it" },
+    Entry { name: "/think", aliases: &[], arguments: "[HOW]", does: "on, off, auto: whether the model thinks before it answers; show, hide: whether you see it" },
     Entry { name: "/exit", aliases: &["/quit", "/bye", "/q"], arguments: "", does: "leave (also Ctrl-D)" },
 ];
 
-/// What `/help` shows.
-pub(super) fn help() -> String {
-    let lines = COMMANDS.iter().map(|e| {
+/// What `/help` shows: the commands with what they do, and what keys do.
+pub(super) fn help() -> (Vec<(String, String)>, &'static str) {
+    let row = |e: &Entry| {
         let call = format!("{} {}", e.name, e.arguments);
-        format!("{:<32}{}\n", call.trim_end(), e.does)
-    });
-    let mut text: String = lines.collect();
-    text.push_str(
+        (call.trim_end().to_owned(), e.does.to_owned())
+    };
+    (
+        COMMANDS.iter().map(row).collect(),
         "\n\
-        Messages of several lines: put \"\"\" before and after, or end a line with \\, or press Alt-Enter.\n\
-        Pasted lines stay together.\n\
-        Ctrl-C stops an answer; what there is of it stays. Arrow keys bring back what you typed.\n\
+        Messages of several lines: put \"\"\" before and after, or end a line with \\, or press Alt-Enter. \
+        Pasted lines stay together.\n\n\
+        Ctrl-C stops an answer; what there is of it stays. Arrow keys bring back what you typed.\n\n\
         Nothing of the conversation is written to disk unless you /save it.\n",
-    );
-    text
+    )
 }
 
 /// The names of all commands, for completion.
@@ -113,7 +112,7 @@ pub(super) fn parse(line: &str) -> Option<Result<Command, String>> {
 
 fn arguments(entry: &Entry, rest: &str) -> Result<Command, String> {
     let some = (!rest.is_empty()).then_some(rest);
-    let usage = || format!("usage: {} {}", entry.name, entry.arguments);
+    let usage = || format!("usage: {} {} ({})", entry.name, entry.arguments, entry.does);
     let command = match entry.name {
         "/system" => {
             return Ok(Command::System(some.map(|text| match text {

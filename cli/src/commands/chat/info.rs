@@ -5,12 +5,12 @@ use crate::terminal::bytes;
 use std::path::Path;
 
 impl Chat {
-    /// The lines of `/info`. Texts from files are not made harmless here.
-    pub(super) fn info(&self) -> String {
+    /// The rows of `/info`. Texts from files are not made harmless here.
+    pub(super) fn info(&self) -> Vec<(String, String)> {
         let hparams = &self.engine.model().hparams;
         let memory = self.engine.memory();
-        let mut text = String::new();
-        let mut row = |key: &str, value: String| text.push_str(&format!("{key:<14}{value}\n"));
+        let mut rows = Vec::new();
+        let mut row = |key: &str, value: String| rows.push((key.to_owned(), value));
         row("model", format!("{}, {}", self.model_name(), hparams.arch));
         row("file", self.model.path.display().to_string());
         match &self.model.installed {
@@ -73,7 +73,7 @@ impl Chat {
         };
         row("conversation", saved);
         row("", "memory is not locked against swapping yet".to_owned());
-        text
+        rows
     }
 }
 

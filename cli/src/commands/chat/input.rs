@@ -16,7 +16,7 @@ use rustyline::history::MemHistory;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{
     Behavior, Cmd, ColorMode, CompletionType, ConditionalEventHandler, Config, Context, Editor,
-    Event, EventContext, EventHandler, Helper, KeyCode, KeyEvent, Modifiers, Movement, RepeatCount,
+    Event, EventContext, EventHandler, Helper, KeyCode, KeyEvent, Modifiers, RepeatCount,
 };
 use std::borrow::Cow;
 use std::io::{BufRead, IsTerminal, Read as _, Write};
@@ -27,6 +27,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 const MAX_BYTES: usize = 64 << 20;
 /// Begins and ends a message of several lines.
 const BLOCK: &str = "\"\"\"";
+/// Follows a `\` that was typed at the end of a line: a character that nobody sees (U+2063).
+const JOINT: char = '\u{2063}';
 const PROMPT: &str = ">>> ";
 /// What is remembered of the lines typed.
 const HISTORY: usize = 1000;
@@ -131,7 +133,7 @@ impl Input {
                 if !text.trim().is_empty() {
                     editor.add_history_entry(text.as_str()).context("history")?;
                 }
-                Ok(Read::Text(text))
+                Ok(Read::Text(text.replace(&format!("\\{JOINT}\n"), "\n")))
             }
             Err(ReadlineError::Interrupted) => Ok(Read::Interrupted {
                 idle: idle.swap(false, Relaxed),
@@ -216,14 +218,14 @@ impl ConditionalEventHandler for Interrupt {
     }
 }
 
-/// Enter after a `\` at the end begins a new line. (Not the validator's work: backslashes at the ends of
-/// pasted lines are part of the text.)
+/// Enter after a `\` at the end begins a new line. The two are joined by a mark, for backslashes at the
+/// ends of pasted lines are part of the text.
 struct Enter;
 
 impl ConditionalEventHandler for Enter {
     fn handle(&self, _: &Event, _: RepeatCount, _: bool, context: &EventContext) -> Option<Cmd> {
         let continues = context.pos() == context.line().len() && context.line().ends_with('\\');
-        continues.then(|| Cmd::Replace(Movement::BackwardChar(1), Some("\n".to_owned())))
+        continues.then(|| Cmd::Insert(1, format!("{JOINT}\n")))
     }
 }
 
@@ -252,8 +254,9 @@ impl Validator for Typing {
 impl Highlighter for Typing {
     fn highlight<'l>(&self, line: &'l str, _: usize) -> Cow<'l, str> {
         // Pasted text may hold such characters; the editor counts them as having no width.
-        match line.contains(steers) {
-            true => Cow::Owned(line.chars().filter(|&c| !steers(c)).collect()),
+        let unseen = |c: char| steers(c) || c == JOINT;
+        match line.contains(unseen) {
+            true => Cow::Owned(line.chars().filter(|&c| !unseen(c)).collect()),
             false => Cow::Borrowed(line),
         }
     }

@@ -104,9 +104,13 @@ impl Chat {
 
     fn command(&mut self, command: Command) -> anyhow::Result<()> {
         match command {
-            Command::Help => self.screen.say(&commands::help())?,
-            Command::Info => self.screen.say(&self.info())?,
-            Command::Params => self.screen.say(&self.settings.listing())?,
+            Command::Help => {
+                let (rows, keys) = commands::help();
+                self.screen.rows(&rows)?;
+                self.screen.say(keys)?;
+            }
+            Command::Info => self.screen.rows(&self.info())?,
+            Command::Params => self.screen.rows(&self.settings.rows())?,
             Command::Set(pairs) => self.set(&pairs)?,
             Command::ResetParams => {
                 self.settings = self.first_settings.clone();

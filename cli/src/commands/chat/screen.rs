@@ -2,6 +2,7 @@
 //! asked for go to standard output; notices and errors to standard error.
 
 use super::markdown::Markdown;
+use super::page::{self, Page};
 use crate::style::{ColorArg, Look};
 use crate::terminal::{Answer, Plain};
 use std::io::{self, IsTerminal, Write};
@@ -129,7 +130,38 @@ impl Screen {
 
     /// Shows what a command was asked for.
     pub(super) fn say(&self, text: &str) -> io::Result<()> {
-        put(&Plain(text).to_string())
+        let mut text_shown = Markdown::new(false, Look::Plain);
+        let width = self.wrap.then(columns);
+        put(&text_shown.push(text, width))?;
+        put(&text_shown.finish(width))
+    }
+
+    /// Shows pairs of a name and a text, in two columns.
+    pub(super) fn rows(&self, rows: &[(String, String)]) -> io::Result<()> {
+        let key_columns = rows.iter().map(|(key, _)| page::columns(key)).max();
+        let hang = key_columns.unwrap_or(0) + 2;
+        let mut page = Page::new(self.color);
+        page.width = self.wrap.then(columns);
+        for (key, text) in rows {
+            let (key, text) = (Plain(key).to_string(), Plain(text).to_string());
+            page.verbatim(&key, Look::Mark);
+            page.space(&" ".repeat(hang - page::columns(&key).min(hang)));
+            page.hang = hang;
+            for word in text.split_whitespace() {
+                page.word(&[(Look::Plain, word.to_owned())]);
+                page.space(" ");
+            }
+            page.line_end();
+        }
+        put(&page.take())
+    }
+
+    /// An empty line after an answer, where a person reads.
+    pub(super) fn part(&self) -> io::Result<()> {
+        match io::stdout().is_terminal() && io::stdin().is_terminal() {
+            true => put("\n"),
+            false => Ok(()),
+        }
     }
 
     /// A notice: what happened, in one line.
@@ -153,8 +185,13 @@ impl Screen {
 
     fn tell(&self, text: &str, look: Look) {
         // A person who is not there misses nothing.
-        let text = Plain(text).to_string();
-        let _ = writeln!(io::stderr(), "{}", look.paint(&text, self.notices_color));
+        let mut notice = Markdown::new(self.notices_color, look);
+        let width = match self.wrap && io::stderr().is_terminal() {
+            true => Some(columns()),
+            false => None,
+        };
+        let text = notice.push(text, width) + &notice.finish(width);
+        let _ = io::stderr().write_all(text.as_bytes());
     }
 }
 

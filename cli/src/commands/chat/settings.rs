@@ -1,6 +1,5 @@
 //! What `/params` shows and sets: the sampling parameters, and the limits of answers and conversation.
 
-use crate::sampling_args;
 use clap::ValueEnum;
 use hob::{Parameter, Sampling};
 
@@ -35,13 +34,10 @@ impl Settings {
         sampling.chain(LIMITS).map(str::to_owned).collect()
     }
 
-    /// All settings with their values, a line each.
-    pub(super) fn listing(&self) -> String {
-        let mut text = sampling_args::listing(&self.sampling);
-        for name in LIMITS {
-            text.push_str(&format!("{name:<20} {}\n", self.get(name)));
-        }
-        text
+    /// All settings with their values.
+    pub(super) fn rows(&self) -> Vec<(String, String)> {
+        let names = Self::names().into_iter();
+        names.map(|name| (name.clone(), self.get(&name))).collect()
     }
 
     /// A setting's value as text; empty if there is no such name.
@@ -107,7 +103,6 @@ mod tests {
         other.set("temperature", "0.9").unwrap();
         let mut copy = first.clone();
         for name in Settings::names() {
-            assert!(other.listing().contains(&format!("{name} ")), "{name}");
             copy.set(&name, &other.get(&name)).unwrap();
         }
         assert_eq!(copy, other);

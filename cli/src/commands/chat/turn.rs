@@ -99,6 +99,7 @@ impl Chat {
         if self.stats {
             self.tell_cost(&cost);
         }
+        self.screen.part()?;
         Ok(true)
     }
 
