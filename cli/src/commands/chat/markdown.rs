@@ -182,12 +182,16 @@ impl Markdown {
     }
 
     /// Shows all words whose ends are known: those before the last place where the line may break
-    /// (Unicode UAX 14; but not after a slash: paths and addresses stay whole where a line has room).
+    /// (Unicode UAX 14; but not after a slash or a hyphen: paths, addresses and options stay whole where
+    /// a line has room)
     fn place_words(&mut self) {
         let word = std::mem::take(&mut self.word);
         let mut from = 0;
         let may_break = |at: usize| {
-            at < word.len() && !word.get(..at).is_some_and(|before| before.ends_with('/'))
+            at < word.len()
+                && !word
+                    .get(..at)
+                    .is_some_and(|before| before.ends_with(['/', '-']))
         };
         for (at, _) in linebreaks(&word).filter(|&(at, _)| may_break(at)) {
             self.segment(
