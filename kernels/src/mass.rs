@@ -69,7 +69,14 @@ mod tests {
             assert_eq!(out, [1 << 44, 0, 0, 0]);
             masses(isa, &[-inf; 4], -inf, 1.0, UNIT, &mut out);
             assert_eq!(out, [1 << 44; 4]);
-            masses(isa, &[2.0, 1.0, f32::NAN, -inf], 2.0, f64::INFINITY, UNIT, &mut out);
+            masses(
+                isa,
+                &[2.0, 1.0, f32::NAN, -inf],
+                2.0,
+                f64::INFINITY,
+                UNIT,
+                &mut out,
+            );
             assert_eq!(out[..3], [1 << 44, 1 << 44, 0]);
         }
     }

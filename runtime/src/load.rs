@@ -5,6 +5,7 @@ use crate::error::LoadError;
 use crate::inspect::FormatShare;
 use crate::lower::{Loaded, kv_layouts, lower};
 use crate::memory::MemoryPlan;
+use crate::sampling::ModelSampling;
 use hob_kernels::format;
 use hob_kernels::kv::KvElem;
 use hob_kernels::program::{
@@ -26,6 +27,7 @@ pub(crate) struct Prepared {
     pub(crate) tokenizer: Option<Tokenizer>,
     pub(crate) template: Option<ChatTemplate>,
     pub(crate) tokenizer_refusal: Option<String>,
+    pub(crate) sampling: ModelSampling,
 }
 
 impl Prepared {
@@ -45,12 +47,14 @@ impl Prepared {
             Some(t) => text::template(&weights, t)?,
             None => None,
         };
+        let sampling = ModelSampling::new(hob_models::generation::settings(&weights));
         Ok(Prepared {
             weights,
             model,
             tokenizer,
             template,
             tokenizer_refusal,
+            sampling,
         })
     }
 

@@ -9,7 +9,7 @@ use crate::store::{self, Store};
 use crate::terminal::{Answer, bytes};
 use anyhow::{Context, bail};
 use clap::Args;
-use hob::{Cancel, Engine, Event, Finish, Message, Request, Sampling, Session, SessionOptions};
+use hob::{Cancel, Engine, Event, Finish, Message, Request, Session, SessionOptions};
 use std::io::{IsTerminal, Read};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -158,7 +158,7 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     })?;
     let read = start.elapsed();
     let request = Request {
-        sampling: args.sampling.over(&Sampling::default())?,
+        sampling: args.sampling.over(engine.sampling_defaults())?,
         max_tokens: args.max_tokens,
         stop: args.stop.clone(),
         ..Default::default()
