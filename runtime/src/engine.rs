@@ -6,6 +6,7 @@
 use crate::error::{LoadError, SessionError};
 use crate::load::{self, Prepared};
 use crate::memory::MemoryPlan;
+use crate::sampling::{ModelSampling, Sampling, SamplingError};
 use crate::session::{Cancel, Session, SessionOptions};
 use hob_kernels::isa::Isa;
 use hob_kernels::kv::{KvElem, KvLayout};
@@ -75,9 +76,10 @@ pub(crate) struct Inner {
     name: Option<String>,
     model: Model,
     memory: MemoryPlan,
-    isa: Isa,
+    pub(crate) isa: Isa,
     threads: usize,
     tokenizer_refusal: Option<String>,
+    sampling: ModelSampling,
 }
 
 impl Inner {
@@ -106,6 +108,7 @@ impl Engine {
             tokenizer,
             templates,
             tokenizer_refusal,
+            sampling,
             ..
         } = prepared.pack(&options.weights)?;
         let loaded = load::weights(&model, &weights)?;
@@ -127,6 +130,7 @@ impl Engine {
                 isa,
                 threads,
                 tokenizer_refusal,
+                sampling,
             }),
         })
     }
@@ -197,6 +201,17 @@ impl Engine {
     /// The name that the model's file gives itself; untrusted text, as all in a file.
     pub fn name(&self) -> Option<&str> {
         self.inner.name.as_deref()
+    }
+
+    /// How the model's makers would have tokens chosen: [`Sampling::default`] with what its files say
+    /// (`generation_config.json`; `general.sampling.*` of a GGUF).
+    pub fn sampling_defaults(&self) -> &Sampling {
+        &self.inner.sampling.defaults
+    }
+
+    /// What the model's files say of sampling and hob does not take, because it is out of range.
+    pub fn sampling_refusals(&self) -> &[SamplingError] {
+        &self.inner.sampling.refusals
     }
 
     /// What the model is: hyper-parameters, declared weights, plan.

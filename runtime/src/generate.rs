@@ -1,6 +1,6 @@
 //! What generation is asked for and what it reports; stop strings across token borders.
 
-use crate::sampler::LogProb;
+use crate::logprob::LogProb;
 use crate::sampling::Sampling;
 use hob_models::reasoning::ReasoningSplitter;
 

@@ -582,6 +582,27 @@ impl Sampling {
     }
 }
 
+/// What a model's files say of sampling.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ModelSampling {
+    /// hob's defaults, with what they say.
+    pub(crate) defaults: Sampling,
+    /// What could not be taken.
+    pub(crate) refusals: Vec<SamplingError>,
+}
+
+impl ModelSampling {
+    /// Of pairs of a parameter and its value.
+    pub(crate) fn new(settings: Vec<(&str, String)>) -> ModelSampling {
+        let mut found = ModelSampling::default();
+        for (name, value) in settings {
+            let refusal = found.defaults.set(name, &value).err();
+            found.refusals.extend(refusal);
+        }
+        found
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

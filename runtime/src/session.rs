@@ -3,7 +3,8 @@
 use crate::engine::{Engine, Inner};
 use crate::error::SessionError;
 use crate::generate::{Completion, Event, Finish, Request, StopScan};
-use crate::sampler::{LogProb, Sampler, log_probs};
+use crate::logprob::{LogProb, log_probs};
+use crate::sampler::Sampler;
 use hob_kernels::program::{Batch, KvCache, Seq};
 use hob_models::reasoning::Part;
 use hob_models::tokenizer::{DecodeOptions, EncodeOptions, TokenKind};
@@ -230,6 +231,18 @@ impl Session {
         &self.logits
     }
 
+    /// Chooses the next token by the logits and the tokens so far; the session does not change. For
+    /// programs that read several sessions in one batch ([`crate::Engine::advance`]).
+    ///
+    /// # Errors
+    /// Nothing was read yet, or the sampler's options leave no token to choose.
+    pub fn sample(&self, sampler: &mut Sampler) -> Result<u32, SessionError> {
+        if self.logits.is_empty() {
+            return Err(SessionError::Empty);
+        }
+        Ok(sampler.sample(&self.logits, &self.tokens, self.engine.tokenizer.as_ref())?)
+    }
+
     /// Generates until the model ends its turn or a limit of the request is met, handing each
     /// piece to `on`, which may break it off. The generated tokens join the session, but for an
     /// end-of-generation token.
@@ -240,13 +253,13 @@ impl Session {
         mut on: impl FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<Completion, SessionError> {
         let engine = self.engine.clone();
+        let mut sampler = Sampler::on(engine.isa, &request.sampling)?;
         if self.logits.is_empty() {
             // After a truncation: read the last token again.
             let last = *self.tokens.last().ok_or(SessionError::Empty)?;
             self.truncate(self.tokens.len() - 1);
             self.run(&[last], &[0], cancel, |_, _| ())?;
         }
-        let mut sampler = Sampler::new(request.sampling.clone());
         let mut text = engine.tokenizer.as_ref().map(|t| {
             t.decode_stream(DecodeOptions {
                 // Control tokens may mark reasoning; the splitter leaves them out.
@@ -264,9 +277,7 @@ impl Session {
             if tokens >= request.max_tokens {
                 break Finish::MaxTokens;
             }
-            let Some(id) = sampler.sample(&self.logits) else {
-                return Err(SessionError::Empty);
-            };
+            let id = self.sample(&mut sampler)?;
             if engine.tokenizer.as_ref().is_some_and(|t| t.is_eog(id)) && !request.ignore_end {
                 break Finish::EndOfTurn(id);
             }

@@ -11,7 +11,7 @@ use crate::thinking::{ThinkArgs, ThoughtfulAnswer};
 use anyhow::{Context, bail};
 use clap::Args;
 use hob::{
-    Cancel, ChatOptions, ChatPrompt, Engine, Event, Finish, Message, Request, Sampling, Session,
+    Cancel, ChatOptions, ChatPrompt, Engine, Event, Finish, Message, Request, Session,
     SessionOptions,
 };
 use std::io::{IsTerminal, Read};
@@ -167,7 +167,7 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     })?;
     let read = start.elapsed();
     let request = Request {
-        sampling: args.sampling.over(&Sampling::default())?,
+        sampling: args.sampling.over(engine.sampling_defaults())?,
         max_tokens: args.max_tokens,
         stop: args.stop.clone(),
         reasoning,

@@ -25,7 +25,7 @@ use crate::thinking::ThinkArgs;
 use anyhow::{Context, bail};
 use clap::Args;
 use conversation::Conversation;
-use hob::{Cancel, ChatOptions, Engine, Sampling, Session, SessionOptions};
+use hob::{Cancel, ChatOptions, Engine, Session, SessionOptions};
 use input::Input;
 use screen::Screen;
 use settings::{Settings, WhenFullArg};
@@ -177,7 +177,7 @@ pub(crate) fn run(args: ChatArgs) -> anyhow::Result<ExitCode> {
     };
     let trained = engine.model().hparams.context;
     let settings = Settings {
-        sampling: args.sampling.over(&Sampling::default())?,
+        sampling: args.sampling.over(engine.sampling_defaults())?,
         max_tokens: args.max_tokens.map(|n| n as usize),
         context: args.context.unwrap_or(trained) as usize,
         when_full: args.when_full,
