@@ -78,18 +78,35 @@ fn names_model(word: &str) -> anyhow::Result<bool> {
     Ok(by_name || path.exists() || Store::open()?.find(word)?.is_some())
 }
 
+/// Whether a lone word that names no model here was meant as one: `llama3.2`, `qwen:7b`, `owner/repo`.
+fn looks_like_a_model(word: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || ".-_:/".contains(c);
+    let parts = |c: char| c.is_ascii_digit() || c == ':' || c == '/';
+    word.starts_with(|c: char| c.is_ascii_alphabetic())
+        && word.chars().all(plain)
+        && word.ends_with(|c: char| c.is_ascii_alphanumeric())
+        && word.contains(parts)
+        && !word.contains("//")
+}
+
 /// Splits the words into model and prompt.
 fn split(words: &[String]) -> anyhow::Result<(Option<&str>, Option<&str>)> {
     Ok(match words {
         [] => (None, None),
         [model, prompt, ..] => (Some(model), Some(prompt)),
         [word] if word != "-" && names_model(word)? => (Some(word), None),
+        [word] if looks_like_a_model(word) => bail!(
+            "no model `{word}` here (`hob list` shows the store, `hob pull` fills it); if that is the prompt, pipe it in: echo {word} | hob run"
+        ),
         [word] => (None, Some(word)),
     })
 }
 
 pub(crate) fn read_prompt(given: Option<&str>) -> anyhow::Result<String> {
     if let Some(text) = given.filter(|&t| t != "-") {
+        if text.trim().is_empty() {
+            bail!("the prompt is empty: give one (`hob run \"...\"`), or pipe it in");
+        }
         return Ok(text.to_owned());
     }
     let stdin = std::io::stdin();

@@ -21,10 +21,10 @@ use thiserror::Error as ThisError;
 
 use crate::tokenizer::Span;
 pub use message::Message;
+use python::{Dict, Sequence};
 /// Fields of messages and variables of templates.
 pub use serde_json::Value as Json;
 pub use set::ChatTemplates;
-use python::{Dict, Sequence};
 use shade::Shade;
 pub use thinking::ThinkingSwitch;
 
@@ -201,10 +201,7 @@ impl ChatTemplate {
         let mut context: BTreeMap<&str, Value> = BTreeMap::from([
             ("tools", Value::from(())),
             ("documents", Value::from(())),
-            (
-                "add_generation_prompt",
-                Value::from(add_generation_prompt),
-            ),
+            ("add_generation_prompt", Value::from(add_generation_prompt)),
             ("bos_token", Value::from(self.bos_text.as_str())),
             ("eos_token", Value::from(self.eos_text.as_str())),
         ]);

@@ -334,7 +334,7 @@ impl Chat {
                 "this model has no chat template (it may be a base model): `--template FILE` gives it one, and `hob run --raw` continues a text with it"
             ),
             Err(SessionError::NoThinkingSwitch) => bail!(
-                "this model's chat template has no switch for thinking; `/think hide` hides thoughts"
+                "this model's chat template has no switch for thinking: leave `--think` and `--no-think` away, or use a model that thinks; `/think hide` hides thoughts"
             ),
             Err(e) => return Err(e.into()),
             Ok(_) => {}

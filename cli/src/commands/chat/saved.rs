@@ -37,6 +37,9 @@ pub(super) fn save(
     }
     // A link's target is replaced, not the link.
     let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if target.exists() && !target.is_file() {
+        bail!("{} is no ordinary file; give another place", path.display());
+    }
     let folder = target.parent().filter(|p| !p.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
     if !folder.is_dir() {
@@ -66,7 +69,10 @@ pub(super) fn save(
         )
     };
     // Of this user only (0600), under another name until it is whole.
-    let mut temp = tempfile::NamedTempFile::new_in(folder).with_context(name)?;
+    let mut temp = tempfile::NamedTempFile::new_in(folder)
+        // Without the name that the file would have had.
+        .map_err(|e| std::io::Error::from(e.kind()))
+        .with_context(name)?;
     let mut text = serde_json::to_string_pretty(&file).with_context(name)?;
     text.push('\n');
     temp.write_all(text.as_bytes()).with_context(name)?;

@@ -142,7 +142,9 @@ pub(super) const FUNCTIONS: &[(&str, Call)] = &[
         let count = if step > 0 {
             (stop.saturating_sub(start)).max(0).div_euclid(step)
         } else {
-            (start.saturating_sub(stop)).max(0).div_euclid(step.saturating_neg())
+            (start.saturating_sub(stop))
+                .max(0)
+                .div_euclid(step.saturating_neg())
         };
         if count > MAX_RANGE {
             return refuse(format!("a range has more than {MAX_RANGE} numbers"));
@@ -221,7 +223,10 @@ impl Python<'_, '_, '_> {
 fn indent(py: &mut Python<'_, '_, '_>, mut args: Args) -> Result<Value, Error> {
     let value = args.need("value")?;
     let Kind::Text(text) = kind(&value) else {
-        return refuse(format!("only text can be indented, not {}", type_name(&value)));
+        return refuse(format!(
+            "only text can be indented, not {}",
+            type_name(&value)
+        ));
     };
     let width = args.take("width").unwrap_or(Value::from(4));
     let (first, blank) = (args.flag("first", false), args.flag("blank", false));
@@ -244,7 +249,11 @@ fn indent(py: &mut Python<'_, '_, '_>, mut args: Args) -> Result<Value, Error> {
         if index > 0 {
             out.push('\n');
         }
-        let indents = if index == 0 { first } else { blank || !line.is_empty() };
+        let indents = if index == 0 {
+            first
+        } else {
+            blank || !line.is_empty()
+        };
         if indents {
             out.push_str(&indent);
         }
@@ -346,7 +355,12 @@ fn round(_: &mut Python<'_, '_, '_>, mut args: Args) -> Result<Value, Error> {
         None | Some("common") => (x * scale).round_ties_even() / scale,
         Some("ceil") => (x * scale).ceil() / scale,
         Some("floor") => (x * scale).floor() / scale,
-        _ => return Err(Error::new(ErrorKind::InvalidOperation, "unknown way of rounding")),
+        _ => {
+            return Err(Error::new(
+                ErrorKind::InvalidOperation,
+                "unknown way of rounding",
+            ));
+        }
     };
     Ok(Value::from(rounded))
 }

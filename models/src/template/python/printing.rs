@@ -80,7 +80,9 @@ impl Python<'_, '_, '_> {
             Kind::Float(x) => out.push_str(&float(x)),
             Kind::Text(text) => self.repr_text(text, out)?,
             Kind::List(list) => items("[", list, "]", out)?,
-            Kind::Tuple(tuple) => items("(", tuple, if tuple.len() == 1 { ",)" } else { ")" }, out)?,
+            Kind::Tuple(tuple) => {
+                items("(", tuple, if tuple.len() == 1 { ",)" } else { ")" }, out)?
+            }
             Kind::Dict(dict) => {
                 out.push('{');
                 for (index, (key, value)) in dict.entries().iter().enumerate() {
@@ -101,7 +103,10 @@ impl Python<'_, '_, '_> {
                 // Python prints an address here, which no template can want.
                 let name = match value.downcast_object_ref::<Method>() {
                     Some(method) => format!("<built-in method {}>", method.name),
-                    None if value.as_object().is_some_and(|o| o.type_name().contains("acro")) => {
+                    None if value
+                        .as_object()
+                        .is_some_and(|o| o.type_name().contains("acro")) =>
+                    {
                         value.to_string()
                     }
                     None => "<object>".to_owned(),

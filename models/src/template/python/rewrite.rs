@@ -2,8 +2,8 @@
 //! and loops become calls of filters whose names no template can write (`=add`). What Jinja defines
 //! itself stays: control flow, scopes, macros, filters and tests.
 
-use minijinja::machinery::ast::{self, CallArg, Expr, Spanned, Stmt};
 use minijinja::machinery::Span;
+use minijinja::machinery::ast::{self, CallArg, Expr, Spanned, Stmt};
 use minijinja::value::Value;
 use minijinja::{Error, ErrorKind};
 
@@ -211,10 +211,7 @@ impl Rewriter {
         ))
     }
 
-    fn call<'a>(
-        &mut self,
-        old: &Spanned<ast::Call<'a>>,
-    ) -> Result<Spanned<ast::Call<'a>>, Error> {
+    fn call<'a>(&mut self, old: &Spanned<ast::Call<'a>>) -> Result<Spanned<ast::Call<'a>>, Error> {
         self.count(old.span())?;
         // What is called stays a name or a method, which Jinja treats in ways of their own.
         let callee = match &old.expr {
@@ -374,12 +371,7 @@ impl Rewriter {
         let mut all: Option<Expr<'a>> = None;
         for step in &chain.ops {
             let (name, is_negated) = comparison(step.op);
-            let mut one = filter(
-                name,
-                self.expr(left)?,
-                vec![self.expr(&step.expr)?],
-                span,
-            );
+            let mut one = filter(name, self.expr(left)?, vec![self.expr(&step.expr)?], span);
             if is_negated {
                 one = Expr::UnaryOp(Spanned::new(
                     ast::UnaryOp {
