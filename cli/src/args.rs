@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::commands::{
-    bench, kernels, logits, perplexity, pull, roofline, run, show, synth, tokenize,
+    bench, chat, kernels, logits, perplexity, pull, roofline, run, show, synth, template, tokenize,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hob::{EngineOptions, KvElem, WeightsMode};
@@ -24,6 +24,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Answer a prompt
     Run(run::RunArgs),
+    /// Talk with a model
+    Chat(chat::ChatArgs),
     /// Download a model into the store
     Pull(pull::PullArgs),
     /// List the models in the store
@@ -44,6 +46,8 @@ pub(crate) enum Command {
     Kernels(kernels::KernelsArgs),
     /// Make a random-weight model of a well-known shape, for benchmarks
     Synth(synth::SynthArgs),
+    /// Show the prompt that a model really sees
+    Template(template::TemplateArgs),
 }
 
 /// How the engine runs; the same for every command that loads a model.

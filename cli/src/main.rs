@@ -9,8 +9,11 @@ mod args;
 mod catalogue;
 mod commands;
 mod report;
+mod sampling_args;
 mod store;
+mod style;
 mod terminal;
+mod thinking;
 
 use clap::Parser;
 use std::process::ExitCode;

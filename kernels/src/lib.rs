@@ -12,6 +12,7 @@ pub mod format;
 pub mod isa;
 pub mod kv;
 pub mod linear;
+pub mod mass;
 pub mod math;
 pub mod pack;
 #[cfg(feature = "planted")]

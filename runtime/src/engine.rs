@@ -6,12 +6,13 @@
 use crate::error::{LoadError, SessionError};
 use crate::load::{self, Prepared};
 use crate::memory::MemoryPlan;
+use crate::sampling::{ModelSampling, Sampling, SamplingError};
 use crate::session::{Cancel, Session, SessionOptions};
 use hob_kernels::isa::Isa;
 use hob_kernels::kv::{KvElem, KvLayout};
 use hob_kernels::program::{Machine, Profile};
 use hob_models::plan::Model;
-use hob_models::template::ChatTemplate;
+use hob_models::template::ChatTemplates;
 use hob_models::tokenizer::Tokenizer;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -62,7 +63,7 @@ impl Default for EngineOptions {
 /// A loaded model.
 #[derive(Clone)]
 pub struct Engine {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 pub(crate) struct Inner {
@@ -71,12 +72,14 @@ pub(crate) struct Inner {
     pub(crate) batch: usize,
     pub(crate) outputs: usize,
     pub(crate) tokenizer: Option<Tokenizer>,
-    pub(crate) template: Option<ChatTemplate>,
+    pub(crate) templates: Option<ChatTemplates>,
+    name: Option<String>,
     model: Model,
     memory: MemoryPlan,
-    isa: Isa,
+    pub(crate) isa: Isa,
     threads: usize,
     tokenizer_refusal: Option<String>,
+    sampling: ModelSampling,
 }
 
 impl Inner {
@@ -98,12 +101,14 @@ impl Engine {
         let prepared = Prepared::open(path.as_ref(), &options.weights)?;
         let memory = prepared.memory_plan(options, threads)?;
         memory.check_available()?;
+        let name = prepared.name();
         let Prepared {
             model,
             weights,
             tokenizer,
-            template,
+            templates,
             tokenizer_refusal,
+            sampling,
             ..
         } = prepared.pack(&options.weights)?;
         let loaded = load::weights(&model, &weights)?;
@@ -118,12 +123,14 @@ impl Engine {
                 batch: options.batch,
                 outputs,
                 tokenizer,
-                template,
+                templates,
+                name,
                 model,
                 memory,
                 isa,
                 threads,
                 tokenizer_refusal,
+                sampling,
             }),
         })
     }
@@ -191,9 +198,20 @@ impl Engine {
         self.inner.tokenizer_refusal.as_deref()
     }
 
-    /// The model's chat template, if its file has one.
-    pub fn template(&self) -> Option<&ChatTemplate> {
-        self.inner.template.as_ref()
+    /// The name that the model's file gives itself; untrusted text, as all in a file.
+    pub fn name(&self) -> Option<&str> {
+        self.inner.name.as_deref()
+    }
+
+    /// How the model's makers would have tokens chosen: [`Sampling::default`] with what its files say
+    /// (`generation_config.json`; `general.sampling.*` of a GGUF).
+    pub fn sampling_defaults(&self) -> &Sampling {
+        &self.inner.sampling.defaults
+    }
+
+    /// What the model's files say of sampling and hob does not take, because it is out of range.
+    pub fn sampling_refusals(&self) -> &[SamplingError] {
+        &self.inner.sampling.refusals
     }
 
     /// What the model is: hyper-parameters, declared weights, plan.

@@ -61,7 +61,7 @@ impl Inspection {
             formats,
             packed_file: prepared.packed_file(),
             tokenizer: prepared.tokenizer_kind(),
-            has_template: prepared.template.is_some(),
+            has_template: prepared.templates.is_some(),
             threads,
             program,
             model: prepared.model,

@@ -5,6 +5,7 @@ use crate::error::LoadError;
 use crate::inspect::FormatShare;
 use crate::lower::{Loaded, kv_layouts, lower};
 use crate::memory::MemoryPlan;
+use crate::sampling::ModelSampling;
 use hob_kernels::format;
 use hob_kernels::kv::KvElem;
 use hob_kernels::program::{
@@ -12,7 +13,7 @@ use hob_kernels::program::{
 };
 use hob_models::files::ModelFiles;
 use hob_models::plan::{Model, WeightDecl, WeightKind};
-use hob_models::template::ChatTemplate;
+use hob_models::template::ChatTemplates;
 use hob_models::tokenizer::Tokenizer;
 use hob_models::weights::{Layout, Source, Tensor, Weights};
 use hob_models::{packed, text};
@@ -24,8 +25,9 @@ pub(crate) struct Prepared {
     pub(crate) weights: Weights,
     pub(crate) model: Model,
     pub(crate) tokenizer: Option<Tokenizer>,
-    pub(crate) template: Option<ChatTemplate>,
+    pub(crate) templates: Option<ChatTemplates>,
     pub(crate) tokenizer_refusal: Option<String>,
+    pub(crate) sampling: ModelSampling,
 }
 
 impl Prepared {
@@ -41,16 +43,17 @@ impl Prepared {
             Ok(t) => (t, None),
             Err(e) => (None, Some(e.to_string())),
         };
-        let template = match &tokenizer {
-            Some(t) => text::template(&weights, t)?,
-            None => None,
-        };
+        let templates = tokenizer
+            .as_ref()
+            .and_then(|t| text::templates(&weights, t));
+        let sampling = ModelSampling::new(hob_models::generation::settings(&weights));
         Ok(Prepared {
             weights,
             model,
             tokenizer,
-            template,
+            templates,
             tokenizer_refusal,
+            sampling,
         })
     }
 

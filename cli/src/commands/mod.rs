@@ -1,6 +1,7 @@
 //! One file a command: its arguments, and what it does.
 
 pub(crate) mod bench;
+pub(crate) mod chat;
 pub(crate) mod kernels;
 pub(crate) mod logits;
 pub(crate) mod perplexity;
@@ -9,6 +10,7 @@ pub(crate) mod roofline;
 pub(crate) mod run;
 pub(crate) mod show;
 pub(crate) mod synth;
+pub(crate) mod template;
 pub(crate) mod tokenize;
 
 use crate::args::{Cli, Command};
@@ -19,6 +21,7 @@ use std::process::ExitCode;
 pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Run(args) => return run::run(args),
+        Command::Chat(args) => return chat::run(args),
         Command::Pull(args) => pull::run(args)?,
         Command::List => pull::list()?,
         Command::Show(args) => show::run(&args)?,
@@ -29,6 +32,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Roofline(args) => roofline::run(&args)?,
         Command::Tokenize(args) => tokenize::run(&args)?,
         Command::Synth(args) => synth::run(&args)?,
+        Command::Template(args) => template::run(&args)?,
     }
     Ok(ExitCode::SUCCESS)
 }
