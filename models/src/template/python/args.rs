@@ -82,7 +82,9 @@ impl Args {
     /// The arguments by name, to be handed on.
     pub(super) fn keywords(&self) -> Option<Value> {
         let named = self.all_named();
-        let pairs = named.into_iter().map(|(name, value)| (name.to_string(), value));
+        let pairs = named
+            .into_iter()
+            .map(|(name, value)| (name.to_string(), value));
         let pairs: Vec<(String, Value)> = pairs.collect();
         (!pairs.is_empty()).then(|| Value::from(Kwargs::from_iter(pairs)))
     }

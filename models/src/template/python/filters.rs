@@ -120,6 +120,15 @@ pub(super) const FILTERS: &[(&str, Call)] = &[
         None => refuse("only numbers have an absolute value"),
     }),
     ("round", round),
+    ("attr", |py, mut args| {
+        let value = args.need("value")?;
+        let name = args.need("name")?;
+        match kind(&value) {
+            // Entries are no attributes; methods are.
+            Kind::Dict(_) => py.attribute(&Value::from_object(Dict::new(py.shade, [])?), &name),
+            _ => py.attribute(&value, &name),
+        }
+    }),
     ("tojson", super::json::tojson),
 ];
 
@@ -142,7 +151,9 @@ pub(super) const FUNCTIONS: &[(&str, Call)] = &[
         let count = if step > 0 {
             (stop.saturating_sub(start)).max(0).div_euclid(step)
         } else {
-            (start.saturating_sub(stop)).max(0).div_euclid(step.saturating_neg())
+            (start.saturating_sub(stop))
+                .max(0)
+                .div_euclid(step.saturating_neg())
         };
         if count > MAX_RANGE {
             return refuse(format!("a range has more than {MAX_RANGE} numbers"));
@@ -221,7 +232,10 @@ impl Python<'_, '_, '_> {
 fn indent(py: &mut Python<'_, '_, '_>, mut args: Args) -> Result<Value, Error> {
     let value = args.need("value")?;
     let Kind::Text(text) = kind(&value) else {
-        return refuse(format!("only text can be indented, not {}", type_name(&value)));
+        return refuse(format!(
+            "only text can be indented, not {}",
+            type_name(&value)
+        ));
     };
     let width = args.take("width").unwrap_or(Value::from(4));
     let (first, blank) = (args.flag("first", false), args.flag("blank", false));
@@ -244,7 +258,11 @@ fn indent(py: &mut Python<'_, '_, '_>, mut args: Args) -> Result<Value, Error> {
         if index > 0 {
             out.push('\n');
         }
-        let indents = if index == 0 { first } else { blank || !line.is_empty() };
+        let indents = if index == 0 {
+            first
+        } else {
+            blank || !line.is_empty()
+        };
         if indents {
             out.push_str(&indent);
         }
@@ -336,6 +354,11 @@ fn round(_: &mut Python<'_, '_, '_>, mut args: Args) -> Result<Value, Error> {
     let Some(x) = number(&value) else {
         return refuse("only numbers can be rounded");
     };
+    if let (Number::Int(_), None) = (x, &method)
+        && precision >= 0
+    {
+        return Ok(value);
+    }
     let scale = 10f64.powi(precision);
     let x = x.float();
     let rounded = match method.as_ref().and_then(Value::as_str) {
@@ -346,7 +369,12 @@ fn round(_: &mut Python<'_, '_, '_>, mut args: Args) -> Result<Value, Error> {
         None | Some("common") => (x * scale).round_ties_even() / scale,
         Some("ceil") => (x * scale).ceil() / scale,
         Some("floor") => (x * scale).floor() / scale,
-        _ => return Err(Error::new(ErrorKind::InvalidOperation, "unknown way of rounding")),
+        _ => {
+            return Err(Error::new(
+                ErrorKind::InvalidOperation,
+                "unknown way of rounding",
+            ));
+        }
     };
     Ok(Value::from(rounded))
 }

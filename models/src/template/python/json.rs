@@ -90,7 +90,9 @@ impl Writer<'_, '_, '_, '_> {
                     let keyed = entries
                         .into_iter()
                         .map(|(key, value)| Ok((key.clone(), pair(&key, &value)?)));
-                    let sorted = self.python.sorted(keyed.collect::<Result<_, Error>>()?, false)?;
+                    let sorted = self
+                        .python
+                        .sorted(keyed.collect::<Result<_, Error>>()?, false)?;
                     entries = sorted.iter().filter_map(unpair).collect();
                 }
                 for (index, (key, value)) in entries.iter().enumerate() {

@@ -163,7 +163,11 @@ fn arithmetic(
 fn floor_div(a: i128, b: i128) -> Option<i128> {
     let quotient = a.checked_div(b)?;
     let is_rounded_up = a % b != 0 && (a < 0) != (b < 0);
-    Some(if is_rounded_up { quotient - 1 } else { quotient })
+    Some(if is_rounded_up {
+        quotient - 1
+    } else {
+        quotient
+    })
 }
 
 fn floor_mod(a: i128, b: i128) -> Option<i128> {
@@ -197,7 +201,16 @@ fn power([a, b]: [Value; 2]) -> Result<Value, Error> {
 
 /// The methods of dicts, which `dict.name` finds before an entry of that name.
 const DICT_METHODS: [&str; 11] = [
-    "clear", "copy", "fromkeys", "get", "items", "keys", "pop", "popitem", "setdefault", "update",
+    "clear",
+    "copy",
+    "fromkeys",
+    "get",
+    "items",
+    "keys",
+    "pop",
+    "popitem",
+    "setdefault",
+    "update",
     "values",
 ];
 
@@ -300,9 +313,9 @@ impl Python<'_, '_, '_> {
             (Kind::None | Kind::Bool(_) | Kind::Int(_) | Kind::Float(_), _) => {
                 refuse(format!("{} holds nothing", type_name(container)))
             }
-            (Kind::Other, _) if container.len().is_some() => {
-                Ok(container.get_item(item).is_ok_and(|found| !found.is_undefined()))
-            }
+            (Kind::Other, _) if container.len().is_some() => Ok(container
+                .get_item(item)
+                .is_ok_and(|found| !found.is_undefined())),
             _ => {
                 for other in self.items(container)? {
                     if self.eq(&other, item, 0)? {
@@ -383,7 +396,12 @@ impl Python<'_, '_, '_> {
             Kind::List(items) | Kind::Tuple(items) => {
                 // What is paid for does not overflow.
                 self.pay_items(items.len().saturating_mul(times))?;
-                let items = items.iter().cloned().cycle().take(items.len() * times).collect();
+                let items = items
+                    .iter()
+                    .cloned()
+                    .cycle()
+                    .take(items.len() * times)
+                    .collect();
                 match kind(value) {
                     Kind::Tuple(_) => Sequence::tuple(items),
                     _ => Sequence::list(items),
@@ -415,15 +433,13 @@ impl Python<'_, '_, '_> {
             })
         };
         match kind(value) {
-            Kind::Undefined => {
-                Err(Error::new(
-                    ErrorKind::UndefinedError,
-                    match name.as_str() {
-                        Some(name) => format!("`{name}` of an undefined value"),
-                        None => "an entry of an undefined value".to_owned(),
-                    },
-                ))
-            }
+            Kind::Undefined => Err(Error::new(
+                ErrorKind::UndefinedError,
+                match name.as_str() {
+                    Some(name) => format!("`{name}` of an undefined value"),
+                    None => "an entry of an undefined value".to_owned(),
+                },
+            )),
             Kind::Dict(dict) => Ok(method(&DICT_METHODS)
                 .or_else(|| dict.get(name).cloned())
                 .unwrap_or_default()),
@@ -510,7 +526,7 @@ impl Python<'_, '_, '_> {
                 }
             }
             Kind::Undefined => undefined("a slice"),
-            _ => refuse(format!("{} cannot be sliced", type_name(&value))),
+            _ => Ok(Value::UNDEFINED),
         }
     }
 }

@@ -80,7 +80,9 @@ impl Python<'_, '_, '_> {
             Kind::Float(x) => out.push_str(&float(x)),
             Kind::Text(text) => self.repr_text(text, out)?,
             Kind::List(list) => items("[", list, "]", out)?,
-            Kind::Tuple(tuple) => items("(", tuple, if tuple.len() == 1 { ",)" } else { ")" }, out)?,
+            Kind::Tuple(tuple) => {
+                items("(", tuple, if tuple.len() == 1 { ",)" } else { ")" }, out)?
+            }
             Kind::Dict(dict) => {
                 out.push('{');
                 for (index, (key, value)) in dict.entries().iter().enumerate() {
@@ -101,7 +103,10 @@ impl Python<'_, '_, '_> {
                 // Python prints an address here, which no template can want.
                 let name = match value.downcast_object_ref::<Method>() {
                     Some(method) => format!("<built-in method {}>", method.name),
-                    None if value.as_object().is_some_and(|o| o.type_name().contains("acro")) => {
+                    None if value
+                        .as_object()
+                        .is_some_and(|o| o.type_name().contains("acro")) =>
+                    {
                         value.to_string()
                     }
                     None => "<object>".to_owned(),
@@ -163,6 +168,16 @@ impl Python<'_, '_, '_> {
         let places = pattern.matches(['{', '%']).count();
         let mut longest = 32;
         let mut args = Vec::new();
+        // `'%(name)s' % {...}`
+        let mut named = named;
+        let mut values = values;
+        if let [only] = values.as_slice()
+            && let Kind::Dict(dict) = kind(only)
+            && pattern.contains("%(")
+        {
+            named.extend(dict.entries().iter().cloned());
+            values.clear();
+        }
         for value in values {
             if pattern.contains('*') {
                 self.pay(value.as_usize().unwrap_or(0))?;
@@ -194,6 +209,13 @@ impl Python<'_, '_, '_> {
         values: Vec<Value>,
         named: Vec<(Value, Value)>,
     ) -> Result<Value, Error> {
+        let pattern = text.as_str().unwrap_or_default().replace("%%", "");
+        let takes = pattern.matches(['%', '*']).count();
+        // A dict is not taken by a place, but looked into by name.
+        let is_dict = matches!(values.as_slice(), [only] if matches!(kind(only), Kind::Dict(_)));
+        if values.len() > takes && !is_dict {
+            return refuse("the text has fewer places than there are values");
+        }
         self.format(FormatStyle::Printf, text, values, named)
     }
 

@@ -58,7 +58,9 @@ pub(super) const TESTS: &[(&str, Call)] = &[
             matches!(kind(v), Kind::Other) && v.as_object().is_some()
         })
     }),
-    ("none", |_, args| is(args, |v| matches!(kind(v), Kind::None))),
+    ("none", |_, args| {
+        is(args, |v| matches!(kind(v), Kind::None))
+    }),
     ("boolean", |_, args| {
         is(args, |v| matches!(kind(v), Kind::Bool(_)))
     }),

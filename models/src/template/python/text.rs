@@ -12,11 +12,46 @@ use super::{Kind, Python, kind, refuse, type_name};
 
 /// All methods, by their names in Python.
 pub(super) const METHODS: &[&str] = &[
-    "capitalize", "casefold", "center", "count", "endswith", "find", "format", "index", "isalnum",
-    "isalpha", "isascii", "isdecimal", "isdigit", "islower", "isnumeric", "isspace", "istitle",
-    "isupper", "join", "ljust", "lower", "lstrip", "partition", "removeprefix", "removesuffix",
-    "replace", "rfind", "rindex", "rjust", "rpartition", "rsplit", "rstrip", "split", "splitlines",
-    "startswith", "strip", "swapcase", "title", "upper", "zfill",
+    "capitalize",
+    "casefold",
+    "center",
+    "count",
+    "endswith",
+    "find",
+    "format",
+    "index",
+    "isalnum",
+    "isalpha",
+    "isascii",
+    "isdecimal",
+    "isdigit",
+    "islower",
+    "isnumeric",
+    "isspace",
+    "istitle",
+    "isupper",
+    "join",
+    "ljust",
+    "lower",
+    "lstrip",
+    "partition",
+    "removeprefix",
+    "removesuffix",
+    "replace",
+    "rfind",
+    "rindex",
+    "rjust",
+    "rpartition",
+    "rsplit",
+    "rstrip",
+    "split",
+    "splitlines",
+    "startswith",
+    "strip",
+    "swapcase",
+    "title",
+    "upper",
+    "zfill",
 ];
 
 /// What Python takes for white space in text.
@@ -26,7 +61,10 @@ pub(super) fn is_space(c: char) -> bool {
 
 /// Where Python ends lines.
 fn ends_line(c: char) -> bool {
-    matches!(c, '\n' | '\r' | '\x0b' | '\x0c' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}')
+    matches!(
+        c,
+        '\n' | '\r' | '\x0b' | '\x0c' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}'
+    )
 }
 
 /// A text with what it means: as many characters, other bytes.
@@ -78,19 +116,31 @@ impl<'t> Text<'t> {
     }
 
     /// The pieces between separators; white space if there is none.
-    fn split(&self, separator: Option<&str>, most: Option<usize>, from_right: bool) -> Vec<&'t str> {
+    fn split(
+        &self,
+        separator: Option<&str>,
+        most: Option<usize>,
+        from_right: bool,
+    ) -> Vec<&'t str> {
         let plain = self.plain.as_ref();
         let most = most.unwrap_or(usize::MAX);
         let mut ranges = Vec::new();
         match separator {
             Some(separator) => {
                 let found: Vec<usize> = if from_right {
-                    let mut found: Vec<usize> =
-                        plain.rmatch_indices(separator).take(most).map(|(at, _)| at).collect();
+                    let mut found: Vec<usize> = plain
+                        .rmatch_indices(separator)
+                        .take(most)
+                        .map(|(at, _)| at)
+                        .collect();
                     found.reverse();
                     found
                 } else {
-                    plain.match_indices(separator).take(most).map(|(at, _)| at).collect()
+                    plain
+                        .match_indices(separator)
+                        .take(most)
+                        .map(|(at, _)| at)
+                        .collect()
                 };
                 let mut start = 0;
                 for at in found {
@@ -112,7 +162,11 @@ impl<'t> Text<'t> {
                         0
                     };
                     ranges.push((start, end));
-                    end = plain.get(..start).unwrap_or_default().trim_end_matches(is_space).len();
+                    end = plain
+                        .get(..start)
+                        .unwrap_or_default()
+                        .trim_end_matches(is_space)
+                        .len();
                 }
                 ranges.reverse();
             }
@@ -200,7 +254,14 @@ impl Python<'_, '_, '_> {
     }
 
     pub(super) fn lower(&self, text: &str) -> Result<String, Error> {
-        self.recase(text, |c, _| c.to_lowercase().collect())
+        let lower = self.recase(text, |c, _| c.to_lowercase().collect())?;
+        if !self.shade.plain(text).contains('\u{3a3}') {
+            return Ok(lower);
+        }
+        // A sigma that ends a word has a letter of its own.
+        let meant = self.shade.plain(text).to_lowercase();
+        let mut meant = meant.chars();
+        Ok(self.shade.map(&lower, |_| meant.next().map(String::from)))
     }
 
     pub(super) fn titled(&self, text: &str) -> Result<String, Error> {
@@ -289,7 +350,11 @@ impl Python<'_, '_, '_> {
                     plain.rfind(&separator)
                 };
                 let ranges = match found {
-                    Some(at) => [(0, at), (at, at + separator.len()), (at + separator.len(), plain.len())],
+                    Some(at) => [
+                        (0, at),
+                        (at, at + separator.len()),
+                        (at + separator.len(), plain.len()),
+                    ],
                     None if name == "partition" => [(0, plain.len()), (0, 0), (0, 0)],
                     None => [(0, 0), (0, 0), (0, plain.len())],
                 };
@@ -331,7 +396,8 @@ impl Python<'_, '_, '_> {
                         within.find(wanted.as_ref())
                     };
                     let offset = within.as_ptr().addr() - plain.as_ptr().addr();
-                    let chars = |at: usize| plain.get(..offset + at).map_or(0, |t| t.chars().count());
+                    let chars =
+                        |at: usize| plain.get(..offset + at).map_or(0, |t| t.chars().count());
                     match found {
                         Some(at) => Value::from(chars(at)),
                         None if name.ends_with("find") => Value::from(-1),
@@ -374,21 +440,25 @@ impl Python<'_, '_, '_> {
                 let fill = if name == "zfill" {
                     "0".to_owned()
                 } else {
-                    self.set_named(&mut args, "fillchar")?.unwrap_or_else(|| " ".to_owned())
+                    self.set_named(&mut args, "fillchar")?
+                        .unwrap_or_else(|| " ".to_owned())
                 };
                 Value::from(self.padded(text, name, width, &fill)?)
             }
             "isalnum" => all(plain, char::is_alphanumeric),
             "isalpha" => all(plain, char::is_alphabetic),
             "isascii" => Value::from(plain.is_ascii()),
-            "isdecimal" | "isdigit" => all(plain, |c| c.is_numeric() && c.to_digit(10).is_some()),
+            "isdecimal" => all(plain, |c| c.is_ascii_digit()),
+            "isdigit" => all(plain, |c| {
+                c.is_ascii_digit()
+                    || matches!(c, '\u{b2}' | '\u{b3}' | '\u{b9}' | '\u{2070}'..='\u{2089}')
+            }),
             "isnumeric" => all(plain, char::is_numeric),
             "isspace" => all(plain, is_space),
             "islower" => cased(plain, char::is_lowercase, char::is_uppercase),
             "isupper" => cased(plain, char::is_uppercase, char::is_lowercase),
             "istitle" => Value::from(
-                plain.chars().any(char::is_alphabetic)
-                    && plain == self.titled(plain)?.as_str(),
+                plain.chars().any(char::is_alphabetic) && plain == self.titled(plain)?.as_str(),
             ),
             _ => return Err(ErrorKind::UnknownMethod.into()),
         };
@@ -434,9 +504,16 @@ impl Python<'_, '_, '_> {
         let len = plain.chars().count() as i64;
         let place = |at: Option<i64>, otherwise: i64| {
             let at = at.unwrap_or(otherwise);
-            let at = if at < 0 { (at + len).max(0) } else { at.min(len) };
+            let at = if at < 0 {
+                (at + len).max(0)
+            } else {
+                at.min(len)
+            };
             let at = usize::try_from(at).unwrap_or(0);
-            plain.char_indices().nth(at).map_or(plain.len(), |(byte, _)| byte)
+            plain
+                .char_indices()
+                .nth(at)
+                .map_or(plain.len(), |(byte, _)| byte)
         };
         let (start, end) = (place(start, 0), place(end, len));
         Ok(plain.get(start..end.max(start)).unwrap_or_default())
