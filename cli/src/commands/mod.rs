@@ -28,7 +28,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Kernels(args) => kernels::run(&args)?,
         Command::Roofline(args) => roofline::run(&args)?,
         Command::Synth(args) => synth::run(&args)?,
-        Command::Template(args) => template::run(&args)?,
+        Command::Template(args) => return template::run(&args),
     }
     Ok(ExitCode::SUCCESS)
 }
