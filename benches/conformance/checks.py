@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 import oracle as numpy_oracle
+import template_oracle
 import tiny_models
 import token_checks
 from gguf_model import GgufModel
@@ -61,7 +62,8 @@ def run(check, paths, oracles):
     print(f"{check}", flush=True)
     makers = {"tiny": lambda: tiny(paths, oracles), "logits": lambda: logits(paths, oracles),
               "greedy": lambda: greedy(paths), "perplexity": lambda: perplexity(paths),
-              "dequant": lambda: dequant(paths), "tokenizer": lambda: tokenizer(paths), "files": lambda: files(paths)}
+              "dequant": lambda: dequant(paths), "tokenizer": lambda: tokenizer(paths),
+              "templates": lambda: templates(paths), "files": lambda: files(paths)}
     for f in makers[check]():
         count += 1
         missed += not f.ok
@@ -258,6 +260,36 @@ def tokenizer(paths):
     file.write_text(json.dumps(cases))
     ok = cargo_test(paths, "hob-models", "tokenizer_reference", HOB_TOKENIZER_CASES=str(file))
     yield Figure("our prompts", "equal" if ok else "differ", "tokens", ok)
+
+
+def templates(paths):
+    """Every template with every conversation: the same text, or both refuse."""
+    given = dict(template_oracle.conversations())
+    sources = sorted((paths.cache / "templates").glob("*.jinja"))
+    passed = rendered = 0
+    with tempfile.TemporaryDirectory(dir=paths.cache) as folder:
+        files = []
+        for number, conversation in enumerate(given.values()):
+            files.append(Path(folder) / f"{number:03}.json")
+            files[-1].write_text(json.dumps(template_oracle.tokens() | conversation))
+        for source in sources:
+            words = ["template", source, "--json", "--now", template_oracle.NOW]
+            done = subprocess.run([paths.hob, *map(str, words), *(f"--messages={f}" for f in files)],
+                                  stdin=subprocess.DEVNULL, capture_output=True, text=True)
+            found = [json.loads(line).get("text") for line in done.stdout.split("\n") if line]
+            render = template_oracle.renderer(source.read_text())
+            expected = [render(conversation) for conversation in given.values()]
+            if len(found) != len(expected):
+                raise HobError(f"hob template {source.name}: {done.stderr.strip()}")
+            wrong = [name for name, a, b in zip(given, expected, found, strict=True) if a != b]
+            passed += len(expected) - len(wrong)
+            rendered += sum(text is not None for text in expected)
+            for name in wrong:
+                yield Figure(f"{source.stem}: {name}", "differs", "text", False)
+    total = len(sources) * len(given)
+    yield Figure("templates", f"{len(sources)}", "70", len(sources) == 70)
+    yield Figure("as Python's Jinja, or refused by both", f"{passed}/{total}", f"{total}/{total}", passed == total)
+    yield Figure("of these rendered", f"{rendered}", "3,000 or more", rendered >= 3000)
 
 
 def files(paths):

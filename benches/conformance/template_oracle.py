@@ -9,9 +9,8 @@ import jinja2.ext
 import jinja2.nodes
 import jinja2.sandbox
 
-# What both sides are told: the time, and the texts of the tokens that begin and end a text.
+# The time that both sides are told.
 NOW = 1_795_437_296  # 2026-11-23 12:34:56 UTC
-BOS, EOS = "<s>", "</s>"
 
 
 class Generation(jinja2.ext.Extension):
@@ -47,13 +46,26 @@ def environment():
     return env
 
 
-def render(source, conversation):
-    """The text, or the exception that Python raises."""
-    given = {"tools": None, "documents": None, "add_generation_prompt": True, "bos_token": BOS, "eos_token": EOS}
+def tokens():
+    """The texts of the tokens that begin and end a text, as variables."""
+    return {"bos_token": "<s>", "eos_token": "</s>"}
+
+
+def renderer(source):
+    """A function from conversations to their texts; None where Python raises an exception."""
     try:
-        return environment().from_string(source).render(**given | conversation), None
-    except Exception as error:
-        return None, error
+        template = environment().from_string(source)
+    except jinja2.exceptions.TemplateError:
+        return lambda conversation: None
+    given = {"tools": None, "documents": None, "add_generation_prompt": True} | tokens()
+
+    def render(conversation):
+        try:
+            return template.render(**given | conversation)
+        except Exception:
+            return None
+
+    return render
 
 
 def function(name, description, properties, required):

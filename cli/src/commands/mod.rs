@@ -32,7 +32,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Roofline(args) => roofline::run(&args)?,
         Command::Tokenize(args) => tokenize::run(&args)?,
         Command::Synth(args) => synth::run(&args)?,
-        Command::Template(args) => template::run(&args)?,
+        Command::Template(args) => return template::run(&args),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -134,7 +134,7 @@ impl ChatTemplate {
         match on_own_stack(|| compile(&template.source, |_| Ok(()))) {
             Some(Ok(())) => Ok(template),
             Some(Err(error)) => Err(TemplateError::Syntax {
-                line: error.line().unwrap_or(0),
+                line: line(&error),
                 why: error
                     .detail()
                     .map_or_else(|| error.kind().to_string(), str::to_owned),
@@ -295,15 +295,13 @@ fn compile<R>(
 fn check_tags(source: &str, syntax: &SyntaxConfig) -> Result<(), Error> {
     let mut tokens = 0;
     for token in machinery::tokenize(source, false, syntax.clone()) {
-        match token?.0 {
+        let (token, span) = token?;
+        match token {
             Token::BlockStart | Token::VariableStart | Token::TemplateData(_) => tokens = 0,
             _ => tokens += 1,
         }
         if tokens > MAX_TAG_TOKENS {
-            return Err(Error::new(
-                ErrorKind::SyntaxError,
-                format!("a tag has more than {MAX_TAG_TOKENS} words"),
-            ));
+            return python::malformed(span, "a tag has more than 10,000 words");
         }
     }
     Ok(())
@@ -324,8 +322,14 @@ fn on_own_stack<R: Send>(work: impl FnOnce() -> R + Send) -> Option<R> {
 #[error("the template raised an exception")]
 struct Raised(String);
 
+/// The line of an error, from 1.
+fn line(error: &Error) -> usize {
+    let own = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
+    own.map_or(error.line().unwrap_or(0), |&python::Line(line)| line)
+}
+
 fn explain(error: &Error, shade: &Shade) -> TemplateError {
-    let line = error.line().unwrap_or(0);
+    let line = line(error);
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
         if let Some(Raised(message)) = cause.downcast_ref() {

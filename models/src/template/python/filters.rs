@@ -120,6 +120,15 @@ pub(super) const FILTERS: &[(&str, Call)] = &[
         None => refuse("only numbers have an absolute value"),
     }),
     ("round", round),
+    ("attr", |py, mut args| {
+        let value = args.need("value")?;
+        let name = args.need("name")?;
+        match kind(&value) {
+            // Entries are no attributes; methods are.
+            Kind::Dict(_) => py.attribute(&Value::from_object(Dict::new(py.shade, [])?), &name),
+            _ => py.attribute(&value, &name),
+        }
+    }),
     ("tojson", super::json::tojson),
 ];
 
@@ -345,6 +354,11 @@ fn round(_: &mut Python<'_, '_, '_>, mut args: Args) -> Result<Value, Error> {
     let Some(x) = number(&value) else {
         return refuse("only numbers can be rounded");
     };
+    if let (Number::Int(_), None) = (x, &method)
+        && precision >= 0
+    {
+        return Ok(value);
+    }
     let scale = 10f64.powi(precision);
     let x = x.float();
     let rounded = match method.as_ref().and_then(Value::as_str) {

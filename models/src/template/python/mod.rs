@@ -23,7 +23,7 @@ use minijinja::{Environment, Error, ErrorKind, State};
 use super::shade::Shade;
 use args::Args;
 pub(super) use objects::{Dict, Sequence};
-pub(super) use rewrite::rewrite;
+pub(super) use rewrite::{Line, malformed, rewrite};
 
 /// Python's side of a running template.
 struct Python<'a, 'template, 'env> {

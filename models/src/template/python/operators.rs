@@ -526,7 +526,7 @@ impl Python<'_, '_, '_> {
                 }
             }
             Kind::Undefined => undefined("a slice"),
-            _ => refuse(format!("{} cannot be sliced", type_name(&value))),
+            _ => Ok(Value::UNDEFINED),
         }
     }
 }

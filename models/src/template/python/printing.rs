@@ -168,6 +168,16 @@ impl Python<'_, '_, '_> {
         let places = pattern.matches(['{', '%']).count();
         let mut longest = 32;
         let mut args = Vec::new();
+        // `'%(name)s' % {...}`
+        let mut named = named;
+        let mut values = values;
+        if let [only] = values.as_slice()
+            && let Kind::Dict(dict) = kind(only)
+            && pattern.contains("%(")
+        {
+            named.extend(dict.entries().iter().cloned());
+            values.clear();
+        }
         for value in values {
             if pattern.contains('*') {
                 self.pay(value.as_usize().unwrap_or(0))?;
@@ -199,6 +209,13 @@ impl Python<'_, '_, '_> {
         values: Vec<Value>,
         named: Vec<(Value, Value)>,
     ) -> Result<Value, Error> {
+        let pattern = text.as_str().unwrap_or_default().replace("%%", "");
+        let takes = pattern.matches(['%', '*']).count();
+        // A dict is not taken by a place, but looked into by name.
+        let is_dict = matches!(values.as_slice(), [only] if matches!(kind(only), Kind::Dict(_)));
+        if values.len() > takes && !is_dict {
+            return refuse("the text has fewer places than there are values");
+        }
         self.format(FormatStyle::Printf, text, values, named)
     }
 

@@ -254,7 +254,14 @@ impl Python<'_, '_, '_> {
     }
 
     pub(super) fn lower(&self, text: &str) -> Result<String, Error> {
-        self.recase(text, |c, _| c.to_lowercase().collect())
+        let lower = self.recase(text, |c, _| c.to_lowercase().collect())?;
+        if !self.shade.plain(text).contains('\u{3a3}') {
+            return Ok(lower);
+        }
+        // A sigma that ends a word has a letter of its own.
+        let meant = self.shade.plain(text).to_lowercase();
+        let mut meant = meant.chars();
+        Ok(self.shade.map(&lower, |_| meant.next().map(String::from)))
     }
 
     pub(super) fn titled(&self, text: &str) -> Result<String, Error> {
@@ -441,7 +448,11 @@ impl Python<'_, '_, '_> {
             "isalnum" => all(plain, char::is_alphanumeric),
             "isalpha" => all(plain, char::is_alphabetic),
             "isascii" => Value::from(plain.is_ascii()),
-            "isdecimal" | "isdigit" => all(plain, |c| c.is_numeric() && c.to_digit(10).is_some()),
+            "isdecimal" => all(plain, |c| c.is_ascii_digit()),
+            "isdigit" => all(plain, |c| {
+                c.is_ascii_digit()
+                    || matches!(c, '\u{b2}' | '\u{b3}' | '\u{b9}' | '\u{2070}'..='\u{2089}')
+            }),
             "isnumeric" => all(plain, char::is_numeric),
             "isspace" => all(plain, is_space),
             "islower" => cased(plain, char::is_lowercase, char::is_uppercase),
