@@ -2,7 +2,7 @@
 //!
 //! In: logits `[vocab]`. Out: a smaller set and its probability masses. A vocabulary has up to some
 //! 262,000 tokens, so none of this sorts them: thresholds are scans, and sums in the order of
-//! probability look at the 256 highest first, then at more. Masses are integers
+//! probability look at the 256 highest first. Masses are integers
 //! ([`hob_kernels::mass`]), so their sums are exact in any order, and the set that a step leaves
 //! depends on its definition alone.
 
@@ -14,7 +14,7 @@ use std::cmp::Ordering;
 
 /// Largest sets that are kept by rank after top-p; larger ones stay by id.
 const RANKED: usize = 4096;
-/// How many of the highest are looked at first.
+/// How many of the highest are looked at before all are.
 const FIRST: usize = 256;
 /// Lanes of sums in f64: element `i` belongs to lane `i mod 16`; then the lanes in ascending order.
 const LANES: usize = 16;
@@ -252,6 +252,8 @@ impl<'a> Pool<'a> {
     /// Keeps tokens in falling order of `key` (None: of the logit) until they reach `share` of the mass;
     /// the set keeps its order.
     fn keep_until(&mut self, share: f64, temperature: f64, key: Option<&dyn Fn(f32) -> f32>) {
+        // Distances are negative.
+        let highest = if key.is_some() { 0.0 } else { self.top() };
         let total = self.weigh(temperature);
         let wanted = ((total as f64 * share).ceil() as u64).clamp(1, total.max(1));
         let Buffers {
@@ -281,29 +283,21 @@ impl<'a> Pool<'a> {
                 values
             }
         };
-        let mut n = FIRST;
-        loop {
-            largest(keys, n, entries);
-            let sum: u64 = entries.iter().map(mass).sum();
-            if sum >= wanted || n >= keys.len() {
-                break;
-            }
-            // By probability, those that follow have less each than these have on average.
-            let missing = wanted as f64 / (sum as f64).max(1.0);
-            n = n.saturating_mul((missing as usize).clamp(8, 1 << 20));
-        }
-        items.extend(entries.iter().map(|e| (e.0, e.1, mass(e))));
-        if let Some(last) = reach(items, wanted) {
-            let stays = |e: &Entry| by_rank(e, &(last.0, last.1)).is_le();
-            let logit = |id: u32| self.logits.get(id as usize).copied().unwrap_or(f32::NAN);
-            kept.clear();
-            if n <= RANKED {
-                let ids = entries.iter().filter(|e| stays(e)).map(|e| e.1);
-                kept.extend(ids.map(|id| (logit(id), id)));
-                kept.sort_unstable_by_key(|e| e.1);
-            } else {
-                let all = keys.iter().copied().zip(0u32..).zip(self.logits);
-                kept.extend(all.filter(|(e, _)| stays(e)).map(|((_, id), &l)| (l, id)));
+        largest(keys, FIRST, entries);
+        let last = if entries.iter().map(mass).sum::<u64>() >= wanted {
+            items.extend(entries.iter().map(|e| (e.0, e.1, mass(e))));
+            reach(items, wanted)
+        } else {
+            reach_whole(keys, highest, masses, wanted, items)
+        };
+        if let Some(last) = last {
+            let last = (last.0, last.1);
+            scan::at_least(keys, last.0.into(), kept);
+            // Of several with the same key, the lower ids.
+            kept.retain(|e| by_rank(e, &last).is_le());
+            if key.is_some() {
+                let logit = |id: u32| self.logits.get(id as usize).copied().unwrap_or(f32::NAN);
+                kept.iter_mut().for_each(|e| e.0 = logit(e.1));
             }
             self.narrowed();
         }
@@ -312,7 +306,8 @@ impl<'a> Pool<'a> {
     /// XTC (P. E. Weidmann, "Exclude Top Choices", text-generation-webui pull request 6335): of the
     /// tokens of at least `threshold` of the set's mass, keeps the least probable one only.
     pub(super) fn exclude_top(&mut self, threshold: f64, temperature: f64) {
-        let least = self.weigh(temperature) as f64 * threshold;
+        // What cannot be drawn is no choice.
+        let least = (self.weigh(temperature) as f64 * threshold).max(1.0);
         let Buffers { kept, masses, .. } = &mut *self.buffers;
         let mut above = 0usize;
         let mut last: Option<Entry> = None;
@@ -418,6 +413,41 @@ fn reach(mut items: &mut [Item], wanted: u64) -> Option<Item> {
         sum >= wanted
     });
     reached.or(items.last()).copied()
+}
+
+/// [`reach`] among all, of which `highest` is the highest key: masses are summed by intervals of keys
+/// first, so that only the one interval where the sum gets there is looked into.
+fn reach_whole(
+    keys: &[f32],
+    highest: f32,
+    masses: &[u64],
+    wanted: u64,
+    items: &mut Vec<Item>,
+) -> Option<Item> {
+    /// Intervals of 1/32; the last has no end.
+    const INTERVALS: usize = 1024;
+    // As the key falls it never falls, whatever is rounded; NaN becomes 0.
+    let interval = |key: f32| (((highest - key) * 32.0) as usize).min(INTERVALS - 1);
+    let mut sums = [0u64; INTERVALS];
+    for (&key, &m) in keys.iter().zip(masses) {
+        if let Some(sum) = sums.get_mut(interval(key)) {
+            *sum += m;
+        }
+    }
+    let mut above = 0;
+    let found = sums.iter().position(|&sum| {
+        let here = above + sum >= wanted;
+        above += if here { 0 } else { sum };
+        here
+    });
+    let found = found.unwrap_or(INTERVALS - 1);
+    let all = keys.iter().zip(0u32..).zip(masses);
+    items.clear();
+    items.extend(
+        all.filter(|((key, _), _)| interval(**key) == found)
+            .map(|((&key, id), &m)| (key, id, m)),
+    );
+    reach(items, wanted.saturating_sub(above).max(1))
 }
 
 /// The standard deviation of the finite ones: two passes, by lanes.
