@@ -9,6 +9,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
 use crate::Digest;
@@ -92,6 +93,15 @@ impl Partial {
         Digest(self.hasher.clone().finalize().into())
     }
 
+    /// Git's id of the bytes that are here, as a file of a repository.
+    pub(crate) fn git_blob(&mut self) -> Result<[u8; 20], FetchError> {
+        let mut hasher = Sha1::new();
+        hasher.update(format!("blob {}\0", self.len));
+        let read = hash_all(&mut self.file, &mut hasher);
+        read.map_err(|e| FetchError::io("read", &self.path, e))?;
+        Ok(hasher.finalize().into())
+    }
+
     /// Keeps where the following bytes come from, for the next process.
     pub(crate) fn set_origin(&mut self, origin: Origin) -> Result<(), FetchError> {
         if origin == self.origin {
@@ -132,7 +142,7 @@ impl Partial {
 }
 
 /// Hashes a file from its beginning; leaves the cursor at its end and gives its length.
-pub(crate) fn hash_all(file: &mut File, hasher: &mut Sha256) -> std::io::Result<u64> {
+pub(crate) fn hash_all(file: &mut File, hasher: &mut impl sha2::Digest) -> std::io::Result<u64> {
     file.seek(SeekFrom::Start(0))?;
     let mut buffer = vec![0_u8; 1 << 18];
     let mut len = 0_u64;
