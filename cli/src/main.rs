@@ -8,9 +8,13 @@
 mod args;
 mod catalogue;
 mod commands;
+mod facts;
+mod intake;
+mod other;
 mod report;
 mod store;
 mod terminal;
+mod view;
 
 use clap::Parser;
 use std::process::ExitCode;

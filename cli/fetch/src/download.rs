@@ -5,14 +5,12 @@ use std::io::{ErrorKind, Read};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use sha2::{Digest as _, Sha256};
-
 use crate::Digest;
 use crate::client::{Answer, Client, io_reason};
 use crate::digest::hex;
 use crate::disk::need_space;
 use crate::error::{Failure, FetchError, MirrorError};
-use crate::partial::{Origin, Partial};
+use crate::partial::{Origin, Partial, hash_file};
 use crate::progress::{Event, Progress, tell};
 use crate::remote::{Content, Remote};
 use crate::request::{ModelRequest, Pin, Policy};
@@ -295,8 +293,6 @@ pub(crate) fn measure(path: &Path) -> Result<Option<(u64, Digest)>, FetchError> 
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(FetchError::io("open", path, e)),
     };
-    let mut hasher = Sha256::new();
-    let len = crate::partial::hash_all(&mut file, &mut hasher);
-    let len = len.map_err(|e| FetchError::io("read", path, e))?;
-    Ok(Some((len, Digest(hasher.finalize().into()))))
+    let found = hash_file(&mut file, &mut |_| ());
+    found.map(Some).map_err(|e| FetchError::io("read", path, e))
 }

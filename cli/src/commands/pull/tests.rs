@@ -19,10 +19,10 @@ use hob_models::format::Format;
 use hob_models::gguf::GgufWriter;
 use hob_models::packed::verify;
 
-use super::{Pulled, pull};
+use super::{Plan, Pulled, pull};
 use crate::catalogue::{Entry, Source};
-use crate::commands::pull::view::View;
 use crate::store::{Store, StoreError};
+use crate::view::View;
 
 /// Rows and columns of each of the model's matrices.
 const SHAPE: (usize, usize) = (512, 256);
@@ -70,7 +70,7 @@ fn child() {
     }
     let pulled = pull(
         &Store::open().unwrap(),
-        &entry(&model()),
+        &Plan::of_entry(&entry(&model())),
         false,
         &mut View::new(false),
     );
@@ -115,7 +115,10 @@ fn is_there_and_right(root: &Path, bytes: &[u8]) -> bool {
     };
     let file = ModelFile::open(&installed.path, Keep::Mapped).unwrap();
     assert_eq!(Digest(verify(&file, &()).unwrap()), Digest::of(bytes));
-    assert_eq!(installed.manifest.sha256, Digest::of(bytes).to_string());
+    assert_eq!(
+        installed.manifest.files[0].sha256,
+        Digest::of(bytes).to_string()
+    );
     assert!(
         std::fs::metadata(&installed.path)
             .unwrap()
