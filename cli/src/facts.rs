@@ -1,5 +1,5 @@
-//! What a model file says of itself, as far as the store keeps it: licence and quantization; and
-//! whether hob can run it. A path enters; no weight is touched.
+//! What a model file says of itself, as far as the store keeps it: licence and quantization. A path
+//! enters; no weight is touched.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,8 +16,6 @@ pub(crate) struct Facts {
     pub(crate) licence: Option<String>,
     /// `Q4_K_M` and the like, or the format of most of the weights.
     pub(crate) quant: String,
-    /// Why hob does not run it, if it does not.
-    pub(crate) refusal: Option<String>,
 }
 
 /// Reads the headers of the model at `path` (as [`hob_models::files::ModelFiles::open`] takes it).
@@ -32,24 +30,10 @@ pub(crate) fn of(path: &Path) -> Result<Facts, hob_models::error::Error> {
     let file_type = gguf.and_then(|g| g.int::<u32>("general.file_type").ok().flatten());
     let quant = file_type.and_then(file_type_name);
     let quant = quant.map_or_else(|| most_used(&weights), str::to_owned);
-    let refusal = hob_models::describe::model(&weights)
-        .and_then(|model| {
-            match model
-                .weights
-                .iter()
-                .find(|w| weights.tensor(&w.name).is_none())
-            {
-                // `require` says whether it is missing or of a type that hob does not run.
-                Some(missing) => Ok(weights.require(&missing.name).err().map(|e| e.to_string())),
-                None => Ok(None),
-            }
-        })
-        .unwrap_or_else(|e| Some(e.to_string()));
     let licence = text("general.license").filter(|licence| !licence.is_empty());
     Ok(Facts {
         licence: licence.map(|licence| licence.chars().take(100).collect()),
         quant,
-        refusal,
     })
 }
 

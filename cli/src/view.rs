@@ -235,12 +235,10 @@ impl Progress for View {
     fn event(&mut self, event: Event<'_>) -> ControlFlow<()> {
         match event {
             Event::Waiting => self.say("another hob is fetching it; waiting"),
-            Event::Trying { mirror } => {
-                // Once, and not for each file of a repository.
-                if self.asked != mirror {
-                    mirror.clone_into(&mut self.asked);
-                    self.say(&format!("asking {mirror}"));
-                }
+            // Once, and not for each file of a repository.
+            Event::Trying { mirror } if self.asked != mirror => {
+                mirror.clone_into(&mut self.asked);
+                self.say(&format!("asking {mirror}"));
             }
             Event::LeavingToPip { mirror } => {
                 self.say(&format!("leaving {mirror} to pip, which shows no progress"));

@@ -214,12 +214,6 @@ impl Download<'_> {
                 return Ok(End::Cut("the file changed on the mirror".to_owned()));
             }
         }
-        partial.set_origin(Origin {
-            mirror: self.remote.label.clone(),
-            origin: self.remote.origin(),
-            etag: answer.etag.take(),
-            total,
-        })?;
         // What comes out of a wheel is at least as long as the wheel.
         let of_file = self.request.size.or(total).unwrap_or(0);
         let copies = u64::from(self.request.is_copied)
@@ -229,6 +223,12 @@ impl Download<'_> {
             .saturating_add(self.request.reserve);
         let missing = total.map_or(0, |total| total.saturating_sub(partial.len()));
         need_space(self.dir, missing.saturating_add(after))?;
+        partial.set_origin(Origin {
+            mirror: self.remote.label.clone(),
+            origin: self.remote.origin(),
+            etag: answer.etag.take(),
+            total,
+        })?;
         let (mirror, host) = (self.remote.label.as_str(), answer.host.as_str());
         tell(
             progress,

@@ -129,7 +129,8 @@ pub fn list_with(repo: &str, revision: &str, policy: &Policy) -> Result<HubListi
 
 /// A file of the list whose hash is known.
 fn file(sibling: Sibling) -> Option<HubFile> {
-    let size = sibling.size.or(sibling.lfs.as_ref()?.size)?;
+    let of_lfs = sibling.lfs.as_ref().and_then(|lfs| lfs.size);
+    let size = sibling.size.or(of_lfs)?;
     let pin = match (&sibling.lfs, &sibling.blob_id) {
         (Some(lfs), _) => Pin::Sha256(Digest::from_hex(&lfs.sha256)?),
         (None, Some(id)) => Pin::GitBlob(git_id(id)?),

@@ -112,13 +112,9 @@ pub(crate) fn run(args: ImportArgs) -> anyhow::Result<()> {
 pub(crate) fn say_ready(model: &Installed, view: &mut View) {
     let name = &model.manifest.name;
     view.say(&format!("{name} is ready: {}", model.path.display()));
-    match facts::of(&model.path) {
-        Ok(facts) => {
-            if let Some(why) = facts.refusal {
-                view.say(&format!("hob does not run it yet: {why}"));
-            }
-        }
-        Err(e) => view.say(&format!("hob cannot run it: {e}")),
+    match hob::Inspection::open(&model.path, &hob::EngineOptions::default()) {
+        Ok(_) => {}
+        Err(why) => view.say(&format!("hob does not run it yet: {why}")),
     }
 }
 
@@ -244,6 +240,10 @@ fn import(
     let lock = store.lock(name, view)?;
     match store.find(name) {
         Ok(Some(present)) if !force => {
+            if is_same(&present, offer, view)? {
+                view.say("it is here already");
+                return Ok(present);
+            }
             let name = present.manifest.name;
             let source_ = present.manifest.source;
             return Err(StoreError::Taken { name, source_ }.into());
@@ -290,6 +290,25 @@ fn import(
         quant: facts.quant,
     };
     Ok(store.install(&lock, arrival)?)
+}
+
+/// Whether a stored model has the bytes of this one.
+fn is_same(present: &Installed, offer: &Offer, view: &mut View) -> anyhow::Result<bool> {
+    let files = present.manifest.files.iter();
+    let sizes: u64 = files
+        .clone()
+        .take(offer.weights.len())
+        .map(|file| file.size)
+        .sum();
+    if sizes != offer.size {
+        return Ok(false);
+    }
+    for (stored, original) in files.zip(&offer.weights) {
+        if intake::hash(&original.path, view)?.1.to_string() != stored.sha256 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Packed copies of all files with weights.

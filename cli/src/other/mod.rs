@@ -54,8 +54,11 @@ impl Offer {
     }
 }
 
+/// Looks for the models of one program.
+type Find = fn() -> Vec<Offer>;
+
 /// The programs, by the word before the colon.
-const PROGRAMS: [(&str, fn() -> Vec<Offer>); 4] = [
+const PROGRAMS: [(&str, Find); 4] = [
     ("ollama", ollama::find),
     ("lmstudio", lm_studio::find),
     ("llama.cpp", llama_cpp::find),

@@ -78,6 +78,9 @@ impl Model<'_> {
     fn is_of(&self, quant: &str) -> bool {
         let quant = quant.to_ascii_lowercase();
         let (folders, name) = self.stem.rsplit_once('/').unwrap_or(("", &self.stem));
+        if quant.is_empty() {
+            return false;
+        }
         let before = name.strip_suffix(&quant);
         folders.split('/').any(|folder| folder == quant)
             || before.is_some_and(|rest| rest.is_empty() || rest.ends_with(['-', '.', '_']))
@@ -109,7 +112,7 @@ pub(super) fn choose<'a>(
     };
     let lines = |models: &[&Model<'_>]| models.iter().map(|model| model.line()).collect::<Vec<_>>();
     let repo = repo.to_owned();
-    let mut wanted = match what {
+    let wanted = match what {
         None => {
             let (all, usual) = (all(), all());
             let usual: Vec<_> = usual.into_iter().filter(|m| m.is_of(USUAL)).collect();
@@ -147,13 +150,17 @@ pub(super) fn choose<'a>(
             }
         }
     };
-    let (Some(model), 0 | 1) = (wanted.pop(), wanted.len().saturating_add(1)) else {
-        let has = lines(&all());
-        let what = what.unwrap_or_default().escape_debug().to_string();
-        return Err(match wanted.is_empty() {
-            true => ChooseError::NoSuch { repo, what, has },
-            false => ChooseError::Several { repo, has },
-        });
+    let model = match wanted.as_slice() {
+        [model] => model,
+        [] => {
+            let (has, what) = (lines(&all()), what.unwrap_or_default());
+            let what = what.escape_debug().to_string();
+            return Err(ChooseError::NoSuch { repo, what, has });
+        }
+        several => {
+            let has = lines(several);
+            return Err(ChooseError::Several { repo, has });
+        }
     };
     if model.parts.len() as u64 != u64::from(model.count) {
         return Err(ChooseError::Incomplete {

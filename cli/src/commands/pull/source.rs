@@ -76,7 +76,7 @@ impl Source {
             return Ok(Self::Url(text.to_owned()));
         }
         let program = text.split_once(':').map(|(program, _)| program);
-        if program.is_some_and(|program| crate::other::is_program(program)) {
+        if program.is_some_and(crate::other::is_program) {
             return Err(SourceError::OnThisComputer(shown()));
         }
         if std::path::Path::new(text).exists() {
