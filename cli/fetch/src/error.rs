@@ -14,15 +14,14 @@ pub enum FetchError {
     BadRequest(String),
     /// The disk cannot hold the file; what was there before still is.
     #[error(
-        "the disk that holds {dir} is full: {} more are needed and {} are free; \
+        "the disk that holds {dir} is full: {}; \
          nothing is lost: make room (or set HOB_HOME to a folder on a larger disk) and run it again",
-        megabytes(*needed),
-        megabytes(*free)
+        room(*needed, *free)
     )]
     DiskFull {
         /// Folder of the download.
         dir: PathBuf,
-        /// Bytes still to be written.
+        /// Bytes still to be written; 0 where that is not known.
         needed: u64,
         /// Bytes free.
         free: u64,
@@ -51,6 +50,17 @@ pub enum FetchError {
     /// The caller's [`crate::Progress`] asked to stop; the partial file is kept.
     #[error("cancelled; the part that is here is kept, and the next pull goes on from it")]
     Cancelled,
+}
+
+fn room(needed: u64, free: u64) -> String {
+    match needed {
+        0 => format!("{} are free", megabytes(free)),
+        _ => format!(
+            "{} more are needed and {} are free",
+            megabytes(needed),
+            megabytes(free)
+        ),
+    }
 }
 
 /// Rounded up, so that nobody makes too little room.

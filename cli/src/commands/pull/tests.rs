@@ -54,10 +54,16 @@ fn entry(bytes: &[u8]) -> Entry {
         sha256: Digest::of(bytes),
         licence: "MIT",
         author: "nobody",
-        sources: &[Source::Hub {
-            repo: "owner/name",
-            revision: "main",
-        }],
+        sources: &[
+            Source::Hub {
+                repo: "owner/name",
+                revision: "main",
+            },
+            Source::Hub {
+                repo: "other/name",
+                revision: "main",
+            },
+        ],
     }
 }
 
@@ -191,6 +197,26 @@ fn pulls_at_once_are_one_download() {
     assert!(is_there_and_right(root.path(), &bytes));
     // One probe and one download.
     assert_eq!(server.requests().len(), 2);
+}
+
+#[test]
+fn a_mirror_with_wrong_bytes_is_refused_and_another_takes_over() {
+    let bytes = model();
+    let server = Server::start(&bytes, vec![]);
+    let mut wrong = bytes.to_vec();
+    let at = wrong.len() / 2;
+    wrong[at] ^= 1;
+    server.put("/owner/name/resolve/main/test-model.gguf", Arc::new(wrong));
+    let root = tempfile::tempdir().unwrap();
+    let (is_done, said) = ended(start(root.path(), &server));
+    assert!(is_done, "{said}");
+    assert!(
+        said.contains("owner/name: wrong bytes") && said.contains("deleted"),
+        "{said}"
+    );
+    assert!(is_there_and_right(root.path(), &bytes));
+    let installed = Store::at(root.path()).find("test-model").unwrap().unwrap();
+    assert_eq!(installed.manifest.source, "Hugging Face other/name");
 }
 
 #[test]
