@@ -2,16 +2,23 @@
 
 pub(crate) mod bench;
 pub(crate) mod chat;
+pub(crate) mod cp;
+pub(crate) mod export;
+pub(crate) mod import;
 pub(crate) mod kernels;
+pub(crate) mod list;
 pub(crate) mod logits;
+pub(crate) mod path;
 pub(crate) mod perplexity;
 pub(crate) mod pull;
+pub(crate) mod rm;
 pub(crate) mod roofline;
 pub(crate) mod run;
 pub(crate) mod show;
 pub(crate) mod synth;
 pub(crate) mod template;
 pub(crate) mod tokenize;
+pub(crate) mod verify;
 
 use crate::args::{Cli, Command};
 use std::path::{Path, PathBuf};
@@ -23,7 +30,13 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Run(args) => return run::run(args),
         Command::Chat(args) => return chat::run(args),
         Command::Pull(args) => pull::run(args)?,
-        Command::List => pull::list()?,
+        Command::Import(args) => import::run(args)?,
+        Command::List(args) => list::run(&args)?,
+        Command::Rm(args) => rm::run(&args)?,
+        Command::Verify(args) => return verify::run(&args),
+        Command::Export(args) => export::run(&args)?,
+        Command::Cp(args) => cp::run(&args)?,
+        Command::Path(args) => path::run(&args)?,
         Command::Show(args) => show::run(&args)?,
         Command::Logits(args) => logits::run(&args)?,
         Command::Perplexity(args) => perplexity::run(&args)?,

@@ -119,12 +119,7 @@ pub(crate) fn run(args: &TemplateArgs) -> anyhow::Result<ExitCode> {
     };
     let mut code = ExitCode::SUCCESS;
     for conversation in conversations {
-        let seen = see(
-            args,
-            &templates,
-            tokenizer.as_ref(),
-            given.with(conversation),
-        );
+        let seen = see(args, &templates, given.with(conversation));
         match (seen, args.json) {
             (Ok(seen), true) => println!("{}", seen.report(tokenizer.as_ref())?),
             (Ok(seen), false) => seen.show()?,
