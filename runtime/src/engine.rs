@@ -117,9 +117,12 @@ impl Engine {
     pub fn load_files(files: ModelFiles, options: &EngineOptions) -> Result<Engine, LoadError> {
         let isa = Isa::choose(options.isa.as_deref())?;
         let threads = threads(options);
-        let prepared = Prepared::new(files)?;
-        let memory = prepared.memory_plan(options, threads)?;
-        memory.check_available()?;
+        let (prepared, memory) = on_threads(threads, || {
+            let prepared = Prepared::new(files)?;
+            let memory = prepared.memory_plan(options, threads)?;
+            memory.check_available()?;
+            Ok::<_, LoadError>((prepared.pack(&options.weights)?, memory))
+        })?;
         let name = prepared.name();
         let Prepared {
             model,
@@ -129,7 +132,7 @@ impl Engine {
             tokenizer_refusal,
             sampling,
             ..
-        } = prepared.pack(&options.weights)?;
+        } = prepared;
         let loaded = load::weights(&model, &weights)?;
         let program = crate::lower::lower(&model, &loaded, options.kv)?;
         let layouts = program.states.clone().into();
@@ -251,6 +254,15 @@ impl Engine {
     /// Worker threads.
     pub fn threads(&self) -> usize {
         self.inner.threads
+    }
+}
+
+/// Does bulk work (packing, building tables) on that many threads of its own. Without memory for them,
+/// on the threads that rayon keeps for the whole process.
+fn on_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
+    match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
+        Ok(pool) => pool.install(work),
+        Err(_) => work(),
     }
 }
 
