@@ -1,8 +1,8 @@
 //! The command line.
 
 use crate::commands::{
-    bench, chat, cp, export, import, kernels, list, logits, path, perplexity, pull, rm, roofline,
-    run, show, synth, template, tokenize, verify,
+    bench, chat, cp, export, import, kernels, list, logits, path, perplexity, privacy, pull, rm,
+    roofline, run, show, synth, template, tokenize, verify,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hob::{EngineOptions, KvElem, WeightsMode};
@@ -47,6 +47,8 @@ pub(crate) enum Command {
     Cp(cp::CpArgs),
     /// Print where a stored model lies
     Path(path::PathArgs),
+    /// Prove that nothing can leave: everything that could is tried, and must be refused
+    Privacy(privacy::PrivacyArgs),
     /// Write the logits of a token sequence to a file
     Logits(logits::LogitsArgs),
     /// Measure how well a model predicts a text

@@ -39,9 +39,7 @@ pub(crate) fn open(
     outputs: usize,
     confinement: ConfinementArgs,
 ) -> anyhow::Result<Opened> {
-    let mut options = engine.options(outputs);
-    // A confined process cannot ask how many cores its cgroup grants.
-    options.threads = Some(super::commands::threads(engine.threads));
+    let options = engine.options(outputs);
     if confinement.no_sandbox {
         eprintln!(
             "warning: without confinement, as asked: this process may open files and connections"

@@ -10,6 +10,7 @@ use crate::sampling::{ModelSampling, Sampling, SamplingError};
 use crate::session::{Cancel, Session, SessionOptions};
 use hob_kernels::isa::Isa;
 use hob_kernels::kv::{KvElem, KvLayout};
+use hob_kernels::pool::cores;
 use hob_kernels::program::{Machine, Profile};
 use hob_models::files::ModelFiles;
 use hob_models::plan::Model;
@@ -268,6 +269,5 @@ fn on_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
 
 /// As many threads as asked for, else one per core that the system lets this process use.
 pub(crate) fn threads(options: &EngineOptions) -> usize {
-    let available = || std::thread::available_parallelism().map_or(1, usize::from);
-    options.threads.unwrap_or_else(available).clamp(1, 256)
+    options.threads.unwrap_or_else(cores).clamp(1, 256)
 }

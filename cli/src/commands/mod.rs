@@ -10,6 +10,7 @@ pub(crate) mod list;
 pub(crate) mod logits;
 pub(crate) mod path;
 pub(crate) mod perplexity;
+pub(crate) mod privacy;
 pub(crate) mod pull;
 pub(crate) mod rm;
 pub(crate) mod roofline;
@@ -38,6 +39,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Cp(args) => cp::run(&args)?,
         Command::Path(args) => path::run(&args)?,
         Command::Show(args) => show::run(&args)?,
+        Command::Privacy(args) => return privacy::run(&args),
         Command::Logits(args) => logits::run(&args)?,
         Command::Perplexity(args) => perplexity::run(&args)?,
         Command::Bench(args) => bench::run(&args)?,
@@ -66,6 +68,7 @@ pub(crate) fn model_path(model: &Path) -> anyhow::Result<PathBuf> {
 
 /// As many threads as asked for, else one per core that the system lets this process use.
 pub(crate) fn threads(asked: Option<u16>) -> usize {
-    let available = || std::thread::available_parallelism().map_or(1, usize::from);
-    asked.map_or_else(available, usize::from).clamp(1, 256)
+    asked
+        .map_or_else(hob_kernels::pool::cores, usize::from)
+        .clamp(1, 256)
 }

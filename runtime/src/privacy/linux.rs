@@ -6,7 +6,7 @@
 //! whose flags can be examined: clone3's lie in memory); the second refuses all that [`lists`] does not
 //! name. The kernel takes the stricter answer of the two.
 
-use super::lists::{self, Call, When};
+use super::lists::{self, When};
 use super::{ConfineError, Layer, Mode, Report, State};
 use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, LandlockStatus, Ruleset,
@@ -57,38 +57,51 @@ fn undumpable() -> rustix::io::Result<()> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
 }
 
-/// See [`super::confine`].
-pub(super) fn confine(mode: Mode) -> Result<Report, ConfineError> {
+/// See [`super::confine_partly`].
+pub(super) fn confine(
+    mode: Mode,
+    layers: &[Layer],
+    permit: Option<&str>,
+) -> Result<Report, ConfineError> {
     let found = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
     if found > 1 {
         return Err(ConfineError::Threads { found });
     }
     // Asked for once, and then remembered by the library that maps files.
     let _ = rustix::param::page_size();
-    undumpable().map_err(failed(Layer::Undumpable))?;
+    // The filter comes last: it would refuse the calls of the other layers.
+    let mut states = Vec::new();
+    for layer in Layer::ALL.into_iter().rev() {
+        let state = if !layers.contains(&layer) {
+            State::Missing("left out, as asked".into())
+        } else {
+            match layer {
+                Layer::Undumpable => {
+                    undumpable().map_err(failed(layer))?;
+                    State::Holds("no core dump; other processes of this user cannot attach".into())
+                }
+                Layer::Capabilities => {
+                    drop_capabilities().map_err(failed(layer))?;
+                    State::Holds("none are held".into())
+                }
+                Layer::Files => landlock()?,
+                Layer::SystemCalls => filter(mode, permit)?,
+            }
+        };
+        states.push((layer, state));
+    }
+    states.reverse();
+    Ok(Report { layers: states })
+}
+
+fn drop_capabilities() -> rustix::io::Result<()> {
     let none = CapabilitySet::empty();
     let sets = CapabilitySets {
         effective: none,
         permitted: none,
         inheritable: none,
     };
-    set_capabilities(None, sets).map_err(failed(Layer::Capabilities))?;
-    let files = landlock()?;
-    let calls = match mode {
-        Mode::Run => lists::RUN,
-    };
-    let system_calls = filter(calls)?;
-    Ok(Report {
-        layers: vec![
-            (Layer::SystemCalls, system_calls),
-            (Layer::Files, files),
-            (Layer::Capabilities, State::Holds("none are held".into())),
-            (
-                Layer::Undumpable,
-                State::Holds("no core dump, no ptrace by this user's processes".into()),
-            ),
-        ],
-    })
+    set_capabilities(None, sets)
 }
 
 /// Gives up all rights on files, TCP, abstract Unix sockets and other processes' signals.
@@ -123,7 +136,10 @@ fn landlock() -> Result<State, ConfineError> {
 }
 
 /// Puts the filters on all threads, later ones included.
-fn filter(calls: &[Call]) -> Result<State, ConfineError> {
+fn filter(mode: Mode, permit: Option<&str>) -> Result<State, ConfineError> {
+    let calls = match mode {
+        Mode::Run => lists::RUN,
+    };
     let failed = |e: &dyn Display| ConfineError::Layer {
         layer: Layer::SystemCalls,
         why: e.to_string(),
@@ -150,6 +166,12 @@ fn filter(calls: &[Call]) -> Result<State, ConfineError> {
         });
         let alternatives = alternatives.collect::<Result<_, _>>();
         rules.insert(*number, alternatives.map_err(|e| failed(&e))?);
+    }
+    if let Some(name) = permit {
+        let known = lists::FORBIDDEN.iter().find(|(known, _, _)| *known == name);
+        let (_, number, _) =
+            known.ok_or_else(|| failed(&format_args!("no system call {name} to permit")))?;
+        rules.insert(*number, Vec::new());
     }
     let no_clone3 = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
     let enosys = SeccompAction::Errno(libc::ENOSYS.cast_unsigned());

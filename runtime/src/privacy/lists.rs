@@ -139,3 +139,26 @@ pub const RUN: &[Call] = &[
     call!(SYS_gettimeofday),
     call!(SYS_getrandom),
 ];
+
+/// Calls that are on no list and that attempts need: a test permits one at a time, and the self-test must
+/// notice.
+pub const FORBIDDEN: &[Call] = &[
+    call!(SYS_socket),
+    call!(SYS_connect),
+    call!(SYS_sendto),
+    call!(SYS_io_uring_setup),
+    #[cfg(target_arch = "x86_64")]
+    call!(SYS_open),
+    call!(SYS_openat),
+    #[cfg(target_arch = "x86_64")]
+    call!(SYS_unlink),
+    call!(SYS_memfd_create),
+    call!(SYS_clone),
+    call!(SYS_execve),
+    call!(SYS_mmap),
+    call!(SYS_mprotect),
+    call!(SYS_ptrace),
+    call!(SYS_kill),
+    call!(SYS_unshare),
+    call!(SYS_inotify_init1),
+];

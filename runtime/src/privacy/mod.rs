@@ -7,12 +7,15 @@
 //! knows models or prompts.
 //!
 //! - [`lists`]: which system calls remain, all of them;
+//! - [`attempts`]: what `hob privacy` tries, to prove that it is refused;
 //! - `linux`: the layers themselves.
 //!
 //! An embedder's process usually has threads, files and sockets of its own. It may call [`confine`]
 //! where it is still single-threaded; else [`ConfineError::Threads`] says that Landlock would not
 //! reach the others, and the way is a process of its own for inference.
 
+#[cfg(target_os = "linux")]
+pub mod attempts;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
@@ -146,18 +149,32 @@ pub fn shed() -> Result<(), ConfineError> {
 
 /// Confines this process, for good. Call it single-threaded, with everything open that is needed.
 ///
-/// What is asked of the system before, because it cannot be asked after: the memory that is available
-/// ([`crate::available_memory`] then gives the figure of this moment).
+/// What is asked of the system before, because it cannot be asked after: the number of cores, and the
+/// memory that is available ([`crate::available_memory`] then gives the figure of this moment).
 ///
 /// # Errors
 /// [`ConfineError`]; the process may be confined in part then.
 pub fn confine(mode: Mode) -> Result<Report, ConfineError> {
+    confine_partly(mode, &Layer::ALL, None)
+}
+
+/// [`confine`] with some layers only, or with one more system call than the list has (by its name, such
+/// as `SYS_socket`): for tests that prove that each matters.
+///
+/// # Errors
+/// As [`confine`]; and if there is no such system call among those that the attempts need.
+pub fn confine_partly(
+    mode: Mode,
+    layers: &[Layer],
+    permit: Option<&str>,
+) -> Result<Report, ConfineError> {
     crate::memory::remember_available();
+    hob_kernels::pool::cores();
     #[cfg(target_os = "linux")]
-    return linux::confine(mode);
+    return linux::confine(mode, layers, permit);
     #[cfg(not(target_os = "linux"))]
     {
-        let Mode::Run = mode;
+        let (Mode::Run, _, _) = (mode, layers, permit);
         let why = format!("hob does not confine itself on {}", std::env::consts::OS);
         let missing = |layer| (layer, State::Missing(why.clone()));
         Ok(Report {
