@@ -114,7 +114,7 @@ impl<'a> Cursor<'a> {
     fn short_strings(&mut self, count: u64) -> Option<u64> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let (run, n) = short_strings(rest, usize::try_from(count).unwrap_or(usize::MAX));
-        let run = run.filter(|run| std::str::from_utf8(run).is_ok())?;
+        let run = run.filter(|run| simdutf8::basic::from_utf8(run).is_ok())?;
         self.at += run.len();
         Some(n as u64)
     }

@@ -276,7 +276,7 @@ impl<'a> Array<'a> {
         while left > 0 {
             let (run, count) = short_strings(bytes, left);
             // Valid as the parser found it, unless the file changed since.
-            let run = run.and_then(|run| std::str::from_utf8(run).ok());
+            let run = run.and_then(|run| simdutf8::basic::from_utf8(run).ok());
             let Some(run) = run else { break };
             let mut at = 0;
             for _ in 0..count {
