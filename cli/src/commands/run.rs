@@ -161,6 +161,9 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let start = Instant::now();
     let engine = Engine::load(&path, &args.engine.options(1))?;
     let loaded = start.elapsed();
+    if let Some(caveat) = engine.tokenizer().and_then(|tokenizer| tokenizer.caveat()) {
+        eprintln!("hob: {}: {caveat}", path.display());
+    }
     let context = args.context.unwrap_or(engine.model().hparams.context) as usize;
     let mut session = engine.session(SessionOptions {
         context,

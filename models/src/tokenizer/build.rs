@@ -237,7 +237,7 @@ fn read_model(
                 Alphabet::Bytes => Start::bytes(vocab, None),
                 Alphabet::Characters | Alphabet::Plain => {
                     let bytes = byte_tokens(vocab, text_of);
-                    Start::Chars(Box::new(Chars::new(vocab, bytes, unk, false)))
+                    Start::Chars(Chars::new(vocab, bytes, unk, false))
                 }
             };
             let whole = match (pre.whole_words, pre.whole_newlines) {
