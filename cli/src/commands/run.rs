@@ -171,6 +171,9 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let start = Instant::now();
     let (engine, report) = opened.load()?;
     loaded += start.elapsed();
+    if let Some(caveat) = engine.tokenizer().and_then(|tokenizer| tokenizer.caveat()) {
+        eprintln!("hob: {}: {caveat}", path.display());
+    }
     let context = args.context.unwrap_or(engine.model().hparams.context) as usize;
     let mut session = engine.session(SessionOptions {
         context,

@@ -237,7 +237,7 @@ fn read_model(
                 Alphabet::Bytes => Start::bytes(vocab, None),
                 Alphabet::Characters | Alphabet::Plain => {
                     let bytes = byte_tokens(vocab, text_of);
-                    Start::Chars(Box::new(Chars::new(vocab, bytes, unk, false)))
+                    Start::Chars(Chars::new(vocab, bytes, unk, false))
                 }
             };
             let whole = match (pre.whole_words, pre.whole_newlines) {
@@ -430,12 +430,26 @@ fn read_vocab(source: &TokenizerSource<'_>, writing: Writing) -> Result<Vocab, T
 
 /// Appends a SentencePiece piece with its `▁` as spaces.
 pub(super) fn append_spm(text: &str, out: &mut Vec<u8>) {
-    let mut parts = text.split(SPM_SPACE);
-    out.extend_from_slice(parts.next().unwrap_or_default().as_bytes());
-    for part in parts {
-        out.push(b' ');
-        out.extend_from_slice(part.as_bytes());
+    let [first, others @ ..] = SPM_SPACE.as_bytes() else {
+        return; // cannot be: it is not empty
+    };
+    let mut rest = text.as_bytes();
+    while let Some(at) = memchr::memchr(*first, rest) {
+        let (before, found) = rest.split_at(at);
+        out.extend_from_slice(before);
+        let after = found.get(1..).unwrap_or_default();
+        match after.strip_prefix(others) {
+            Some(after) => {
+                out.push(b' ');
+                rest = after;
+            }
+            None => {
+                out.push(*first);
+                rest = after;
+            }
+        }
     }
+    out.extend_from_slice(rest);
 }
 
 /// The byte that a byte token such as `<0x0A>` stands for.

@@ -219,7 +219,7 @@ fn read_bpe(
         Start::bytes(&vocab, unk)
     } else {
         let bytes = build::byte_tokens(&vocab, |id| texts.get(id as usize).copied().flatten());
-        Start::Chars(Box::new(Chars::new(&vocab, bytes, unk, model.fuse_unk)))
+        Start::Chars(Chars::new(&vocab, bytes, unk, model.fuse_unk))
     };
     let split = |merge: &Merge<'_>, out: &mut Vec<u8>| {
         let (left, right) = merge.halves()?;
