@@ -105,12 +105,7 @@ pub(crate) fn run(args: &TemplateArgs) -> anyhow::Result<ExitCode> {
     };
     let mut code = ExitCode::SUCCESS;
     for conversation in conversations {
-        let seen = see(
-            args,
-            &templates,
-            tokenizer.as_ref(),
-            given.with(conversation),
-        );
+        let seen = see(args, &templates, given.with(conversation));
         match (seen, args.json) {
             (Ok(seen), true) => println!("{}", seen.report(tokenizer.as_ref())?),
             (Ok(seen), false) => seen.show()?,
@@ -246,12 +241,13 @@ fn open(path: &Path) -> anyhow::Result<(ChatTemplates, Option<Tokenizer>)> {
         return Ok((templates, None));
     }
     let weights = Weights::parse(ModelFiles::open(&path)?)?;
-    let tokenizer = text::tokenizer(&weights)
-        .context("this model's text cannot be read")?
-        .context("this model has no tokenizer in its file")?;
-    let templates = text::templates(&weights, &tokenizer)
+    let tokenizer = text::tokenizer(&weights).unwrap_or_else(|e| {
+        eprintln!("(no tokens: {})", Plain(&e.to_string()));
+        None
+    });
+    let templates = text::templates(&weights, tokenizer.as_ref())
         .context("this model has no chat template (it may be a base model)")?;
-    Ok((templates, Some(tokenizer)))
+    Ok((templates, tokenizer))
 }
 
 struct Conversation {

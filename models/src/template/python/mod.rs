@@ -1,5 +1,5 @@
 //! What Python gives to Jinja in transformers: operators, methods, printing and filters with Python's
-//! meaning, exact in results and in refusals. minijinja reads templates and runs them; [`rewrite`]
+//! meaning, exact in results and in refusals. minijinja reads templates and runs them; `rewrite.rs`
 //! makes it call these functions where its own differ. All see through shades ([`Shade`]) and pay for
 //! their work with fuel.
 
