@@ -73,6 +73,12 @@ pub(super) const OPERATORS: &[(&str, Call)] = &[
             _ => Ok(Value::from(py.items(&value)?)),
         }
     }),
+    ("=unpack", |py, mut args| py.unpacked(&args.need("value")?)),
+    ("=iter-unpack", |py, mut args| {
+        let items = py.items(&args.need("value")?)?;
+        let items = items.iter().map(|item| py.unpacked(item));
+        Ok(Value::from(items.collect::<Result<Vec<_>, _>>()?))
+    }),
     ("=list", |py, mut args| {
         let items = py.items(&args.need("value")?)?;
         py.list(items)
@@ -526,7 +532,15 @@ impl Python<'_, '_, '_> {
                 }
             }
             Kind::Undefined => undefined("a slice"),
-            _ => Ok(Value::UNDEFINED),
+            _ => refuse(format!("{} cannot be sliced", type_name(&value))),
+        }
+    }
+
+    /// What is assigned to several names: texts are taken apart as lists are.
+    fn unpacked(&self, value: &Value) -> Result<Value, Error> {
+        match kind(value) {
+            Kind::Text(_) => self.list(self.items(value)?),
+            _ => Ok(value.clone()),
         }
     }
 }
