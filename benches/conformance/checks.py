@@ -15,6 +15,7 @@ from gguf import GGUFReader
 import oracle as numpy_oracle
 import template_oracle
 import tiny_models
+import token_checks
 from gguf_model import GgufModel
 
 HERE = Path(__file__).resolve().parent
@@ -221,7 +222,8 @@ def perplexity_of(paths, name, model):
 
 def cargo_test(paths, package, test, *options, **env):
     """Whether a Rust test passes; what it printed, if not, is shown."""
-    command = ["cargo", "test", "-q", "--release", "-p", package, "--test", test, "--", *options]
+    test = [test] if test.startswith("--") else ["--test", test]
+    command = ["cargo", "test", "-q", "--release", "-p", package, *test, "--", *options]
     done = subprocess.run(command, cwd=paths.root, env=os.environ | env, stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
@@ -240,8 +242,13 @@ def dequant(paths):
 
 
 def tokenizer(paths):
+    try:
+        for title, equal, total in token_checks.all_checks(paths, cargo_test):
+            yield Figure(title, f"{equal}/{total}", "equal", equal == total > 0)
+    except RuntimeError as e:
+        yield Figure("hob tokenize", "error", str(e), False)
     ok = cargo_test(paths, "hob-models", "tokenizer_vectors", HOB_VOCABS=str(paths.cache / "vocabularies"))
-    yield Figure("published vectors", "equal" if ok else "differ", "tokens", ok)
+    yield Figure("published vectors, and their texts come back", "equal" if ok else "differ", "tokens", ok)
     texts = json.loads((DATA / "prompts.json").read_text())
     cases = []
     for name, model in paths.models.items():

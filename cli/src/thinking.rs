@@ -10,10 +10,10 @@ use std::io::{self, IsTerminal, Write};
 #[command(next_help_heading = "Reasoning")]
 pub(crate) struct ThinkArgs {
     /// Let the model think before it answers, if its chat template can say so
-    #[arg(long, conflicts_with_all = ["no_think", "raw"])]
+    #[arg(long, conflicts_with = "no_think")]
     think: bool,
     /// Let it answer at once
-    #[arg(long, conflicts_with = "raw")]
+    #[arg(long)]
     no_think: bool,
     /// Do not show what it thinks [default on a pipe]
     #[arg(long)]
@@ -31,6 +31,11 @@ impl ThinkArgs {
             (_, true) => Some(false),
             _ => None,
         }
+    }
+
+    /// Whether what the model thinks is shown; `terminal` says whether a person sees it.
+    pub(crate) fn shown(&self, terminal: bool) -> bool {
+        !self.hide_thinking && (terminal || self.show_thinking)
     }
 }
 
@@ -59,7 +64,7 @@ impl ThoughtfulAnswer {
         let terminal = io::stdout().is_terminal();
         let colours = std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
         let show = match () {
-            () if args.hide_thinking || !(terminal || args.show_thinking) => Show::No,
+            () if !args.shown(terminal) => Show::No,
             () if terminal && colours => Show::Dimmed,
             () => Show::Plain,
         };

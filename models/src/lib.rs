@@ -7,6 +7,7 @@ pub mod arch;
 pub mod describe;
 pub mod error;
 pub mod files;
+pub mod generation;
 pub mod gguf;
 pub mod mapping;
 pub mod packed;

@@ -6,6 +6,7 @@
 use crate::error::{LoadError, SessionError};
 use crate::load::{self, Prepared};
 use crate::memory::MemoryPlan;
+use crate::sampling::{ModelSampling, Sampling, SamplingError};
 use crate::session::{Cancel, Session, SessionOptions};
 use hob_kernels::isa::Isa;
 use hob_kernels::kv::{KvElem, KvLayout};
@@ -72,11 +73,13 @@ pub(crate) struct Inner {
     pub(crate) outputs: usize,
     pub(crate) tokenizer: Option<Tokenizer>,
     pub(crate) templates: Option<ChatTemplates>,
+    name: Option<String>,
     model: Model,
     memory: MemoryPlan,
-    isa: Isa,
+    pub(crate) isa: Isa,
     threads: usize,
     tokenizer_refusal: Option<String>,
+    sampling: ModelSampling,
 }
 
 impl Inner {
@@ -98,12 +101,14 @@ impl Engine {
         let prepared = Prepared::open(path.as_ref(), &options.weights)?;
         let memory = prepared.memory_plan(options, threads)?;
         memory.check_available()?;
+        let name = prepared.name();
         let Prepared {
             model,
             weights,
             tokenizer,
             templates,
             tokenizer_refusal,
+            sampling,
             ..
         } = prepared.pack(&options.weights)?;
         let loaded = load::weights(&model, &weights)?;
@@ -119,11 +124,13 @@ impl Engine {
                 outputs,
                 tokenizer,
                 templates,
+                name,
                 model,
                 memory,
                 isa,
                 threads,
                 tokenizer_refusal,
+                sampling,
             }),
         })
     }
@@ -189,6 +196,22 @@ impl Engine {
     /// Why [`Engine::tokenizer`] is `None` although the file has a tokenizer.
     pub fn tokenizer_refusal(&self) -> Option<&str> {
         self.inner.tokenizer_refusal.as_deref()
+    }
+
+    /// The name that the model's file gives itself; untrusted text, as all in a file.
+    pub fn name(&self) -> Option<&str> {
+        self.inner.name.as_deref()
+    }
+
+    /// How the model's makers would have tokens chosen: [`Sampling::default`] with what its files say
+    /// (`generation_config.json`; `general.sampling.*` of a GGUF).
+    pub fn sampling_defaults(&self) -> &Sampling {
+        &self.inner.sampling.defaults
+    }
+
+    /// What the model's files say of sampling and hob does not take, because it is out of range.
+    pub fn sampling_refusals(&self) -> &[SamplingError] {
+        &self.inner.sampling.refusals
     }
 
     /// What the model is: hyper-parameters, declared weights, plan.

@@ -1,5 +1,6 @@
 //! What can go wrong, as enums that name the thing and the remedy.
 
+use crate::sampling::SamplingError;
 use hob_kernels::program::{ProgramError, RunError};
 
 /// Why a model was not loaded.
@@ -93,6 +94,9 @@ pub enum SessionError {
     /// The caller's [`crate::Cancel`] was raised.
     #[error("cancelled")]
     Cancelled,
+    /// The sampling options, or what they leave to choose.
+    #[error(transparent)]
+    Sampling(#[from] SamplingError),
     /// The engine failed.
     #[error(transparent)]
     Run(RunError),

@@ -1,6 +1,7 @@
 //! What generation is asked for and what it reports; stop strings across token borders.
 
-use crate::sampler::{LogProb, Sampling};
+use crate::logprob::LogProb;
+use crate::sampling::Sampling;
 use hob_models::reasoning::ReasoningSplitter;
 
 /// What to generate.

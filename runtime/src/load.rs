@@ -5,6 +5,7 @@ use crate::error::LoadError;
 use crate::inspect::FormatShare;
 use crate::lower::{Loaded, kv_layouts, lower};
 use crate::memory::MemoryPlan;
+use crate::sampling::ModelSampling;
 use hob_kernels::format;
 use hob_kernels::kv::KvElem;
 use hob_kernels::program::{
@@ -26,6 +27,7 @@ pub(crate) struct Prepared {
     pub(crate) tokenizer: Option<Tokenizer>,
     pub(crate) templates: Option<ChatTemplates>,
     pub(crate) tokenizer_refusal: Option<String>,
+    pub(crate) sampling: ModelSampling,
 }
 
 impl Prepared {
@@ -42,12 +44,14 @@ impl Prepared {
             Err(e) => (None, Some(e.to_string())),
         };
         let templates = text::templates(&weights, tokenizer.as_ref());
+        let sampling = ModelSampling::new(hob_models::generation::settings(&weights));
         Ok(Prepared {
             weights,
             model,
             tokenizer,
             templates,
             tokenizer_refusal,
+            sampling,
         })
     }
 

@@ -3,7 +3,8 @@
 use crate::engine::{Engine, Inner};
 use crate::error::SessionError;
 use crate::generate::{Completion, Event, Finish, Request, StopScan};
-use crate::sampler::{LogProb, Sampler, log_probs};
+use crate::logprob::{LogProb, log_probs};
+use crate::sampler::Sampler;
 use hob_kernels::program::{Batch, KvCache, Seq};
 use hob_models::reasoning::Part;
 use hob_models::tokenizer::{DecodeOptions, EncodeOptions, TokenKind};
@@ -133,6 +134,39 @@ impl Session {
         }
     }
 
+    /// Changes the session's limits from now on. Tokens that are beyond a smaller context stay; nothing
+    /// follows them until [`Session::truncate`] or [`Session::resume`] makes room.
+    pub fn set_options(&mut self, options: SessionOptions) {
+        self.options = options;
+    }
+
+    /// Makes the session hold exactly `ids`: what it shares with them from the start is kept, the rest
+    /// is forgotten and read anew (as by [`Session::prefill`]). Returns how many tokens were kept. The
+    /// bits are those of a new session that read all of `ids`.
+    ///
+    /// # Errors
+    /// As [`Session::prefill`]. If `ids` are more than the context holds, nothing has changed.
+    pub fn resume(
+        &mut self,
+        ids: &[u32],
+        cancel: &Cancel,
+        progress: impl FnMut(usize, usize),
+    ) -> Result<usize, SessionError> {
+        let shared = self.tokens.iter().zip(ids).take_while(|(a, b)| a == b);
+        let kept = shared.count();
+        let rest = ids.get(kept..).unwrap_or_default();
+        if ids.len() > self.options.context {
+            return Err(SessionError::ContextFull {
+                len: kept,
+                context: self.options.context,
+                wanted: rest.len(),
+            });
+        }
+        self.truncate(kept);
+        self.prefill(rest, cancel, progress)?;
+        Ok(kept)
+    }
+
     /// The token ids of raw text, with the special tokens that the model starts texts with.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, SessionError> {
         let tokenizer = self
@@ -197,6 +231,18 @@ impl Session {
         &self.logits
     }
 
+    /// Chooses the next token by the logits and the tokens so far; the session does not change. For
+    /// programs that read several sessions in one batch ([`crate::Engine::advance`]).
+    ///
+    /// # Errors
+    /// Nothing was read yet, or the sampler's options leave no token to choose.
+    pub fn sample(&self, sampler: &mut Sampler) -> Result<u32, SessionError> {
+        if self.logits.is_empty() {
+            return Err(SessionError::Empty);
+        }
+        Ok(sampler.sample(&self.logits, &self.tokens, self.engine.tokenizer.as_ref())?)
+    }
+
     /// Generates until the model ends its turn or a limit of the request is met, handing each
     /// piece to `on`, which may break it off. The generated tokens join the session, but for an
     /// end-of-generation token.
@@ -207,13 +253,13 @@ impl Session {
         mut on: impl FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<Completion, SessionError> {
         let engine = self.engine.clone();
+        let mut sampler = Sampler::on(engine.isa, &request.sampling)?;
         if self.logits.is_empty() {
             // After a truncation: read the last token again.
             let last = *self.tokens.last().ok_or(SessionError::Empty)?;
             self.truncate(self.tokens.len() - 1);
             self.run(&[last], &[0], cancel, |_, _| ())?;
         }
-        let mut sampler = Sampler::new(request.sampling);
         let mut text = engine
             .tokenizer
             .as_ref()
@@ -228,9 +274,7 @@ impl Session {
             if tokens >= request.max_tokens {
                 break Finish::MaxTokens;
             }
-            let Some(id) = sampler.sample(&self.logits) else {
-                return Err(SessionError::Empty);
-            };
+            let id = self.sample(&mut sampler)?;
             if engine.tokenizer.as_ref().is_some_and(|t| t.is_eog(id)) && !request.ignore_end {
                 break Finish::EndOfTurn(id);
             }

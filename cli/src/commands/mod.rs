@@ -1,15 +1,24 @@
 //! One file a command: its arguments, and what it does.
 
 pub(crate) mod bench;
+pub(crate) mod chat;
+pub(crate) mod cp;
+pub(crate) mod export;
+pub(crate) mod import;
 pub(crate) mod kernels;
+pub(crate) mod list;
 pub(crate) mod logits;
+pub(crate) mod path;
 pub(crate) mod perplexity;
 pub(crate) mod pull;
+pub(crate) mod rm;
 pub(crate) mod roofline;
 pub(crate) mod run;
 pub(crate) mod show;
 pub(crate) mod synth;
 pub(crate) mod template;
+pub(crate) mod tokenize;
+pub(crate) mod verify;
 
 use crate::args::{Cli, Command};
 use std::path::{Path, PathBuf};
@@ -19,14 +28,22 @@ use std::process::ExitCode;
 pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Run(args) => return run::run(args),
+        Command::Chat(args) => return chat::run(args),
         Command::Pull(args) => pull::run(args)?,
-        Command::List => pull::list()?,
+        Command::Import(args) => import::run(args)?,
+        Command::List(args) => list::run(&args)?,
+        Command::Rm(args) => rm::run(&args)?,
+        Command::Verify(args) => return verify::run(&args),
+        Command::Export(args) => export::run(&args)?,
+        Command::Cp(args) => cp::run(&args)?,
+        Command::Path(args) => path::run(&args)?,
         Command::Show(args) => show::run(&args)?,
         Command::Logits(args) => logits::run(&args)?,
         Command::Perplexity(args) => perplexity::run(&args)?,
         Command::Bench(args) => bench::run(&args)?,
         Command::Kernels(args) => kernels::run(&args)?,
         Command::Roofline(args) => roofline::run(&args)?,
+        Command::Tokenize(args) => tokenize::run(&args)?,
         Command::Synth(args) => synth::run(&args)?,
         Command::Template(args) => return template::run(&args),
     }

@@ -4,13 +4,14 @@
 //! on; standard output holds the answer and nothing else.
 
 use crate::args::EngineArgs;
+use crate::sampling_args::SamplingArgs;
 use crate::store::{self, Store};
 use crate::terminal::bytes;
 use crate::thinking::{ThinkArgs, ThoughtfulAnswer};
 use anyhow::{Context, bail};
 use clap::Args;
 use hob::{
-    Cancel, ChatOptions, ChatPrompt, Engine, Event, Finish, Message, Request, Sampling, Session,
+    Cancel, ChatOptions, ChatPrompt, Engine, Event, Finish, Message, Request, Session,
     SessionOptions,
 };
 use std::io::{IsTerminal, Read};
@@ -39,18 +40,6 @@ pub(crate) struct RunArgs {
     /// Instructions that precede the conversation
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
-    /// Randomness: 0 always takes the most probable token
-    #[arg(long, value_name = "T", default_value_t = Sampling::default().temperature, value_parser = at_least_zero)]
-    temperature: f32,
-    /// Choose among the N most probable tokens (0: all)
-    #[arg(long, value_name = "N", default_value_t = Sampling::default().top_k)]
-    top_k: usize,
-    /// Choose among the most probable tokens that together reach this probability
-    #[arg(long, value_name = "P", default_value_t = Sampling::default().top_p, value_parser = share)]
-    top_p: f32,
-    /// Starts the random choices; the same seed gives the same answer
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
     /// Most tokens to generate
     #[arg(long, short = 'n', value_name = "N", default_value_t = 1024)]
     max_tokens: usize,
@@ -61,7 +50,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
     /// Continue the prompt as plain text, without the model's chat template
-    #[arg(long, conflicts_with = "system")]
+    #[arg(long, conflicts_with_all = ["system", "think", "no_think"])]
     raw: bool,
     /// Render the conversation with the chat template in this file, not with the model's own
     #[arg(long, value_name = "FILE", conflicts_with = "raw")]
@@ -75,22 +64,9 @@ pub(crate) struct RunArgs {
     #[arg(long, short = 'v')]
     verbose: bool,
     #[command(flatten)]
+    sampling: SamplingArgs,
+    #[command(flatten)]
     engine: EngineArgs,
-}
-
-fn at_least_zero(s: &str) -> Result<f32, String> {
-    let x: f32 = s.parse().map_err(|_| "not a number".to_owned())?;
-    (x.is_finite() && x >= 0.0)
-        .then_some(x)
-        .ok_or_else(|| "must be 0 or more".to_owned())
-}
-
-fn share(s: &str) -> Result<f32, String> {
-    let x: f32 = s.parse().map_err(|_| "not a number".to_owned())?;
-    (0.0..=1.0)
-        .contains(&x)
-        .then_some(x)
-        .ok_or_else(|| "must be between 0 and 1".to_owned())
 }
 
 /// Whether a lone word names a model rather than being the prompt.
@@ -102,18 +78,35 @@ fn names_model(word: &str) -> anyhow::Result<bool> {
     Ok(by_name || path.exists() || Store::open()?.find(word)?.is_some())
 }
 
+/// Whether a lone word that names no model here was meant as one: `llama3.2`, `qwen:7b`, `owner/repo`.
+fn looks_like_a_model(word: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || ".-_:/".contains(c);
+    let parts = |c: char| c.is_ascii_digit() || c == ':' || c == '/';
+    word.starts_with(|c: char| c.is_ascii_alphabetic())
+        && word.chars().all(plain)
+        && word.ends_with(|c: char| c.is_ascii_alphanumeric())
+        && word.contains(parts)
+        && !word.contains("//")
+}
+
 /// Splits the words into model and prompt.
 fn split(words: &[String]) -> anyhow::Result<(Option<&str>, Option<&str>)> {
     Ok(match words {
         [] => (None, None),
         [model, prompt, ..] => (Some(model), Some(prompt)),
         [word] if word != "-" && names_model(word)? => (Some(word), None),
+        [word] if looks_like_a_model(word) => bail!(
+            "no model `{word}` here (`hob list` shows the store, `hob pull` fills it); if that is the prompt, pipe it in: echo {word} | hob run"
+        ),
         [word] => (None, Some(word)),
     })
 }
 
 pub(crate) fn read_prompt(given: Option<&str>) -> anyhow::Result<String> {
     if let Some(text) = given.filter(|&t| t != "-") {
+        if text.trim().is_empty() {
+            bail!("the prompt is empty: give one (`hob run \"...\"`), or pipe it in");
+        }
         return Ok(text.to_owned());
     }
     let stdin = std::io::stdin();
@@ -191,12 +184,7 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     })?;
     let read = start.elapsed();
     let request = Request {
-        sampling: Sampling {
-            temperature: args.temperature,
-            top_k: args.top_k,
-            top_p: args.top_p,
-            seed: args.seed,
-        },
+        sampling: args.sampling.over(engine.sampling_defaults())?,
         max_tokens: args.max_tokens,
         stop: args.stop.clone(),
         reasoning,

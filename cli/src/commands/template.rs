@@ -80,7 +80,21 @@ pub(crate) struct TemplateArgs {
 pub(crate) fn read(engine: &Engine, file: &Path) -> anyhow::Result<ChatTemplate> {
     let source = read_text(file)?;
     let read = engine.read_template(&source);
-    read.with_context(|| format!("cannot use {}", file.display()))
+    let template = read.with_context(|| format!("cannot use {}", file.display()))?;
+    // Any text is a template, though most show the model nothing of what is said.
+    let with = |word: &str| {
+        let options = ChatOptions::default();
+        hob::render_chat(&template, &[Message::new("user", word)], true, &options).ok()
+    };
+    if let (Some(a), Some(b)) = (with("a"), with("b"))
+        && a == b
+    {
+        bail!(
+            "{} is no chat template: what it renders does not hold the messages; `hob template MODEL --source` shows what one looks like",
+            file.display()
+        );
+    }
+    Ok(template)
 }
 
 pub(crate) fn run(args: &TemplateArgs) -> anyhow::Result<ExitCode> {
