@@ -279,7 +279,7 @@ def chat_templates(paths):
 def templates(paths):
     """Every template with every conversation: the same text, or both refuse."""
     given = dict(template_oracle.conversations())
-    count, passed, rendered, in_files = 0, 0, 0, 0
+    count = passed = rendered = in_files = marks = trusted = 0
     with tempfile.TemporaryDirectory(dir=paths.cache) as folder:
         files = []
         for number, conversation in enumerate(given.values()):
@@ -289,7 +289,11 @@ def templates(paths):
             words = ["template", *words, "--json", "--now", template_oracle.NOW]
             done = subprocess.run([paths.hob, *map(str, words), *(f"--messages={f}" for f in files)],
                                   stdin=subprocess.DEVNULL, capture_output=True, text=True)
-            found = [json.loads(line).get("text") for line in done.stdout.split("\n") if line]
+            reports = [json.loads(line) for line in done.stdout.split("\n") if line]
+            found = [report.get("text") for report in reports]
+            spans = [span for report in reports for span in report.get("spans", [])]
+            marks += sum(template_oracle.MARK in span["text"] for span in spans)
+            trusted += sum(span["trusted"] and template_oracle.MARK in span["text"] for span in spans)
             render = template_oracle.renderer(source)
             expected = [render(conversation) for conversation in given.values()]
             if len(found) != len(expected):
@@ -307,6 +311,8 @@ def templates(paths):
     yield Figure("templates in vocabularies", f"{count - in_files}", "6 or more", count - in_files >= 6)
     yield Figure("as Python's Jinja, or refused by both", f"{passed}/{total}", f"{total}/{total}", passed == total)
     yield Figure("of these rendered", f"{rendered}", "3,000 or more", rendered >= 3000)
+    yield Figure("spans with words of messages", f"{marks}", "500 or more", marks >= 500)
+    yield Figure("of these trusted to hold control tokens", f"{trusted}", "0", trusted == 0)
 
 
 def files(paths):

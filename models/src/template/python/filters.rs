@@ -318,7 +318,7 @@ fn to_int(
         return Ok(otherwise);
     };
     let plain = py.shade.plain(text);
-    let digits = plain.trim_matches(super::text::is_space).replace('_', "");
+    let digits = plain.trim_matches(super::cuts::is_space).replace('_', "");
     let (sign, bare) = match digits.strip_prefix('-') {
         Some(bare) => (-1, bare),
         None => (1, digits.strip_prefix('+').unwrap_or(&digits)),
@@ -344,7 +344,7 @@ fn to_float(py: &Python<'_, '_, '_>, value: &Value) -> Option<f64> {
         Kind::Text(text) => {
             let plain = py.shade.plain(text);
             plain
-                .trim_matches(super::text::is_space)
+                .trim_matches(super::cuts::is_space)
                 .replace('_', "")
                 .parse()
                 .ok()

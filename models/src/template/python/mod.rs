@@ -4,7 +4,9 @@
 //! their work with fuel.
 
 mod args;
+mod cuts;
 mod filters;
+mod is_tests;
 mod json;
 mod methods;
 mod objects;
@@ -12,7 +14,7 @@ mod operators;
 mod printing;
 mod rewrite;
 mod sequences;
-mod tests;
+mod subscripts;
 mod text;
 
 use std::sync::Arc;
@@ -164,7 +166,7 @@ pub(super) fn install(environment: &mut Environment<'static>, shade: &Arc<Shade>
             },
         );
     }
-    for &(name, call) in tests::TESTS {
+    for &(name, call) in is_tests::TESTS {
         let shade = shade.clone();
         environment.add_test(
             name,
