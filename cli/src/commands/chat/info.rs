@@ -18,7 +18,11 @@ impl Chat {
                 let m = &installed.manifest;
                 row(
                     "size",
-                    format!("{} ({} as fetched)", bytes(m.stored_size()), bytes(m.size())),
+                    format!(
+                        "{} ({} as fetched)",
+                        bytes(m.stored_size()),
+                        bytes(m.size())
+                    ),
                 );
                 row("sha256", format!("{} (as fetched)", m.hashes().join(", ")));
                 row("source", format!("{}, licence {}", m.source, m.licence));
