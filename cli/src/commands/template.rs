@@ -272,12 +272,13 @@ fn open(path: &Path) -> anyhow::Result<(ChatTemplates, Option<Tokenizer>)> {
         return Ok((templates, None));
     }
     let weights = Weights::parse(ModelFiles::open(&path)?)?;
-    let tokenizer = text::tokenizer(&weights)
-        .context("this model's text cannot be read")?
-        .context("this model has no tokenizer in its file")?;
-    let templates = text::templates(&weights, &tokenizer)
+    let tokenizer = text::tokenizer(&weights).unwrap_or_else(|e| {
+        eprintln!("(no tokens: {})", Plain(&e.to_string()));
+        None
+    });
+    let templates = text::templates(&weights, tokenizer.as_ref())
         .context("this model has no chat template (it may be a base model)")?;
-    Ok((templates, Some(tokenizer)))
+    Ok((templates, tokenizer))
 }
 
 struct Conversation {

@@ -2,7 +2,7 @@
 //! template is Jinja from the model's file, hostile input as everything in it: it runs in a bounded
 //! interpreter (fuel pays for each instruction and for all data that is read or made, before it is made;
 //! nesting has limits, and a stack of its own) and reaches nothing outside. minijinja reads and runs
-//! templates; what they mean is Python's ([`python`]), as in transformers. What leaves is not a string
+//! templates; what they mean is Python's (`python/`), as in transformers. What leaves is not a string
 //! but [`Span`]s: the template's own text, which may hold special tokens, and the text of messages,
 //! which must not. A model without a template has none here either: the caller then runs it raw.
 
@@ -158,8 +158,8 @@ impl ChatTemplate {
     /// Renders a conversation. `extra` are further variables, such as `tools` or `enable_thinking`.
     ///
     /// The template may look into messages (`'</think>' in content`) and take them apart; whatever it
-    /// does, each character of a message is known as such in the end. Roles, and variables that are
-    /// texts themselves, are the program's words: only what control tokens are written with
+    /// does, each character of a message is known as such in the end. Roles, types of parts, and
+    /// variables that are texts themselves are the program's words: only what control tokens are written with
     /// (`<`, `|`, `[` and the like) is untrusted in them, for templates make control tokens of them.
     ///
     /// # Errors
@@ -247,7 +247,8 @@ impl ChatTemplate {
     }
 }
 
-/// A JSON value as a template sees it, all its texts shaded.
+/// A JSON value as a template sees it, all its texts shaded; of types of parts only the markup, for
+/// templates make control tokens of them (`<|image|>`).
 fn shaded(shade: &Arc<Shade>, value: &Json) -> Result<Value, Error> {
     Ok(match value {
         Json::String(text) => Value::from(shade.cover(text)),
@@ -256,9 +257,13 @@ fn shaded(shade: &Arc<Shade>, value: &Json) -> Result<Value, Error> {
             Sequence::list(items.collect::<Result<_, _>>()?)?
         }
         Json::Object(fields) => {
-            let fields = fields
-                .iter()
-                .map(|(key, value)| Ok((Value::from(shade.cover(key)), shaded(shade, value)?)));
+            let fields = fields.iter().map(|(key, value)| {
+                let value = match (key.as_str(), value) {
+                    ("type", Json::String(name)) => Value::from(shade.markup(name)),
+                    _ => shaded(shade, value)?,
+                };
+                Ok((Value::from(shade.cover(key)), value))
+            });
             let fields = fields.collect::<Result<Vec<_>, Error>>()?;
             Value::from_object(Dict::new(shade, fields)?)
         }

@@ -78,6 +78,11 @@ impl Python<'_, '_, '_> {
             Kind::Bool(flag) => out.push_str(if flag { "True" } else { "False" }),
             Kind::Int(i) => out.push_str(&i.to_string()),
             Kind::Float(x) => out.push_str(&float(x)),
+            Kind::Text(text) if value.is_safe() => {
+                out.push_str("Markup(");
+                self.repr_text(text, out)?;
+                out.push(')');
+            }
             Kind::Text(text) => self.repr_text(text, out)?,
             Kind::List(list) => items("[", list, "]", out)?,
             Kind::Tuple(tuple) => {
@@ -211,9 +216,10 @@ impl Python<'_, '_, '_> {
     ) -> Result<Value, Error> {
         let pattern = text.as_str().unwrap_or_default().replace("%%", "");
         let takes = pattern.matches(['%', '*']).count();
-        // A dict is not taken by a place, but looked into by name.
-        let is_dict = matches!(values.as_slice(), [only] if matches!(kind(only), Kind::Dict(_)));
-        if values.len() > takes && !is_dict {
+        // What is looked into by name or index need not be taken by a place.
+        let is_container = |v: &Value| matches!(kind(v), Kind::Dict(_) | Kind::List(_));
+        let looked_into = matches!(values.as_slice(), [only] if is_container(only));
+        if values.len() > takes && !looked_into {
             return refuse("the text has fewer places than there are values");
         }
         self.format(FormatStyle::Printf, text, values, named)

@@ -45,6 +45,11 @@ fn filter<'a>(name: &'static str, of: Expr<'a>, args: Vec<Expr<'a>>, span: Span)
     ))
 }
 
+/// Whether several names are assigned to.
+fn is_list(target: &Expr<'_>) -> bool {
+    matches!(target, Expr::List(_) | Expr::Tuple(_))
+}
+
 fn constant<'a>(value: impl Into<Value>, span: Span) -> Expr<'a> {
     let value = value.into();
     Expr::Const(Spanned::new(ast::Const { value }, span))
@@ -99,7 +104,14 @@ impl Rewriter {
                 s,
                 ast::ForLoop {
                     target: self.target(&s.target)?,
-                    iter: filter("=iter", self.expr(&s.iter)?, vec![], s.iter.span()),
+                    iter: {
+                        let name = if is_list(&s.target) {
+                            "=iter-unpack"
+                        } else {
+                            "=iter"
+                        };
+                        filter(name, self.expr(&s.iter)?, vec![], s.iter.span())
+                    },
                     filter_expr: self.option(&s.filter_expr)?,
                     recursive: s.recursive,
                     body: self.body(&s.body)?,
@@ -135,7 +147,10 @@ impl Rewriter {
                 s,
                 ast::Set {
                     target: self.target(&s.target)?,
-                    expr: self.expr(&s.expr)?
+                    expr: match self.expr(&s.expr)? {
+                        expr if is_list(&s.target) => filter("=unpack", expr, vec![], s.span()),
+                        expr => expr,
+                    }
                 }
             ),
             Stmt::SetBlock(s) => node!(
