@@ -98,9 +98,6 @@ impl Sampler {
                 .filter(|&id| logits.get(id as usize) > Some(&f32::NEG_INFINITY))
                 .ok_or(SamplingError::AllForbidden);
         }
-        if scan::max(logits) == f32::NEG_INFINITY {
-            return Err(SamplingError::AllForbidden);
-        }
         let mut pool = Pool::new(self.isa, logits, &mut self.buffers);
         let mut temperature = 1.0;
         for step in &options.order {
@@ -126,6 +123,9 @@ impl Sampler {
                 Step::Temperature => temperature = self::temperature(options, &mut pool),
                 _ => {}
             }
+        }
+        if pool.top() == f32::NEG_INFINITY {
+            return Err(SamplingError::AllForbidden);
         }
         let chosen = if temperature <= 0.0 {
             pool.best()
