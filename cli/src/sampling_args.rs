@@ -147,12 +147,6 @@ impl SamplingArgs {
     }
 }
 
-/// All parameters with their values, a line each, in the order of the library.
-pub(crate) fn listing(sampling: &Sampling) -> String {
-    let line = |p: &Parameter| format!("{:<20} {}\n", p.name, p.get(sampling));
-    Sampling::parameters().iter().map(line).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,6 +196,5 @@ mod tests {
         assert_eq!((sampling.top_k, sampling.top_p), (20, 0.5));
         assert!(sampling.mirostat);
         assert!(Line::try_parse_from(["hob", "--top-p", "1.5"]).is_err());
-        assert!(listing(&sampling).contains("top_p                0.5\n"));
     }
 }

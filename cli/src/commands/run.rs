@@ -137,6 +137,9 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let start = Instant::now();
     let engine = Engine::load(&path, &args.engine.options(1))?;
     let loaded = start.elapsed();
+    for refusal in engine.sampling_refusals().iter().filter(|_| person) {
+        eprintln!("(of the model's own settings, {refusal}; left out)");
+    }
     let context = args.context.unwrap_or(engine.model().hparams.context) as usize;
     let mut session = engine.session(SessionOptions {
         context,
