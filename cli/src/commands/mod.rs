@@ -53,6 +53,11 @@ pub(crate) fn model_path(model: &Path) -> anyhow::Result<PathBuf> {
     if let Some(found) = crate::store::Store::open()?.find(&name)? {
         return Ok(found.path);
     }
+    if let Some(entry) = crate::catalogue::find(&name) {
+        let size = crate::terminal::bytes(entry.size);
+        let known = entry.name;
+        anyhow::bail!("{known} is not in the store yet: `hob pull {known}` fetches it ({size})");
+    }
     anyhow::bail!(
         "no model `{name}`: it is neither a file nor in the store (`hob list` shows the store, `hob pull` fills it)"
     )

@@ -5,7 +5,8 @@
 //!   models/NAME/model.hob       the packed file, read-only (model.gguf: as it came)
 //!   models/NAME/manifest.json   what it is; written last: a model without it is not there
 //!   models/NAME/b/              the files instead, where they replaced others: the manifest says so
-//!   staging/NAME/               downloads and files being written; may be deleted at any time
+//!   staging/NAME/               files being written; may be deleted at any time
+//!   staging/NAME/originals/     downloads, which are gone on with
 //!   locks/NAME.lock             held while the model is written
 //! ```
 //! A model of several files has `model-00001-of-00002.hob` and so on; one of safetensors has them, packed,
@@ -29,6 +30,10 @@ pub(crate) use crate::commands::pull::ensure_default_model;
 pub(crate) use change::Arrival;
 use manifest::MANIFEST_LIMIT;
 pub(crate) use manifest::{MANIFEST, Manifest, ModelKind, StoredFile};
+
+/// Folder within a model's staging folder for what is fetched; whatever else is there can be made again
+/// in moments.
+pub(crate) const ORIGINALS: &str = "originals";
 
 /// A model that can be loaded.
 #[derive(Clone, Debug)]
@@ -188,7 +193,11 @@ impl Store {
         let staging = self.root.join("staging");
         let mut found = Vec::new();
         for name in names_in(&staging)? {
-            let bytes = bytes_in(&staging.join(&name));
+            let dir = staging.join(&name);
+            let bytes = match dir.join(ORIGINALS).exists() {
+                true => bytes_in(&dir),
+                false => 0,
+            };
             if bytes > 0 && self.try_lock(&name)?.is_some() {
                 found.push(Unfinished { name, bytes });
             }
