@@ -1,6 +1,7 @@
 //! The command line.
 
-use crate::commands::{bench, kernels, logits, perplexity, pull, roofline, run, show, synth};
+use crate::commands::{bench, cp, export, import, kernels, list, logits, path, perplexity, pull};
+use crate::commands::{rm, roofline, run, show, synth, verify};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hob::{EngineOptions, KvElem, WeightsMode};
 use std::path::PathBuf;
@@ -24,10 +25,22 @@ pub(crate) enum Command {
     Run(run::RunArgs),
     /// Download a model into the store
     Pull(pull::PullArgs),
-    /// List the models in the store
-    List,
+    /// Take a model that is on this computer into the store
+    Import(import::ImportArgs),
+    /// List the models in the store, or those of other programs
+    List(list::ListArgs),
     /// Show what a model is and what it needs
     Show(show::ShowArgs),
+    /// Delete models from the store
+    Rm(rm::RmArgs),
+    /// Compare models in the store with the hashes of their originals
+    Verify(verify::VerifyArgs),
+    /// Write a stored model's original file
+    Export(export::ExportArgs),
+    /// Give a stored model a second name
+    Cp(cp::CpArgs),
+    /// Print where a stored model lies
+    Path(path::PathArgs),
     /// Write the logits of a token sequence to a file
     Logits(logits::LogitsArgs),
     /// Measure how well a model predicts a text

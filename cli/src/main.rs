@@ -8,10 +8,14 @@
 mod args;
 mod catalogue;
 mod commands;
+mod facts;
+mod intake;
+mod other;
 mod report;
 mod sampling_args;
 mod store;
 mod terminal;
+mod view;
 
 use clap::Parser;
 use std::process::ExitCode;

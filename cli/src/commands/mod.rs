@@ -1,14 +1,21 @@
 //! One file a command: its arguments, and what it does.
 
 pub(crate) mod bench;
+pub(crate) mod cp;
+pub(crate) mod export;
+pub(crate) mod import;
 pub(crate) mod kernels;
+pub(crate) mod list;
 pub(crate) mod logits;
+pub(crate) mod path;
 pub(crate) mod perplexity;
 pub(crate) mod pull;
+pub(crate) mod rm;
 pub(crate) mod roofline;
 pub(crate) mod run;
 pub(crate) mod show;
 pub(crate) mod synth;
+pub(crate) mod verify;
 
 use crate::args::{Cli, Command};
 use std::path::{Path, PathBuf};
@@ -19,7 +26,13 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Run(args) => return run::run(args),
         Command::Pull(args) => pull::run(args)?,
-        Command::List => pull::list()?,
+        Command::Import(args) => import::run(args)?,
+        Command::List(args) => list::run(&args)?,
+        Command::Rm(args) => rm::run(&args)?,
+        Command::Verify(args) => return verify::run(&args),
+        Command::Export(args) => export::run(&args)?,
+        Command::Cp(args) => cp::run(&args)?,
+        Command::Path(args) => path::run(&args)?,
         Command::Show(args) => show::run(&args)?,
         Command::Logits(args) => logits::run(&args)?,
         Command::Perplexity(args) => perplexity::run(&args)?,
@@ -39,6 +52,11 @@ pub(crate) fn model_path(model: &Path) -> anyhow::Result<PathBuf> {
     let name = model.to_string_lossy();
     if let Some(found) = crate::store::Store::open()?.find(&name)? {
         return Ok(found.path);
+    }
+    if let Some(entry) = crate::catalogue::find(&name) {
+        let size = crate::terminal::bytes(entry.size);
+        let known = entry.name;
+        anyhow::bail!("{known} is not in the store yet: `hob pull {known}` fetches it ({size})");
     }
     anyhow::bail!(
         "no model `{name}`: it is neither a file nor in the store (`hob list` shows the store, `hob pull` fills it)"

@@ -66,7 +66,8 @@ fn names_model(word: &str) -> anyhow::Result<bool> {
     let by_name = ["gguf", "safetensors", "hob"]
         .iter()
         .any(|e| path.extension().is_some_and(|x| x == *e));
-    Ok(by_name || path.exists() || Store::open()?.find(word)?.is_some())
+    let is_known = || crate::catalogue::find(word).is_some();
+    Ok(by_name || path.exists() || Store::open()?.find(word)?.is_some() || is_known())
 }
 
 /// Splits the words into model and prompt.

