@@ -10,6 +10,7 @@ mod catalogue;
 mod commands;
 mod facts;
 mod intake;
+mod nearest;
 mod other;
 mod report;
 mod sampling_args;

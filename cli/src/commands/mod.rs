@@ -1,7 +1,9 @@
 //! One file a command: its arguments, and what it does.
 
 pub(crate) mod bench;
+pub(crate) mod completions;
 pub(crate) mod cp;
+pub(crate) mod doctor;
 pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod kernels;
@@ -10,12 +12,14 @@ pub(crate) mod logits;
 pub(crate) mod path;
 pub(crate) mod perplexity;
 pub(crate) mod pull;
+pub(crate) mod recommend;
 pub(crate) mod rm;
 pub(crate) mod roofline;
 pub(crate) mod run;
 pub(crate) mod show;
 pub(crate) mod synth;
 pub(crate) mod verify;
+pub(crate) mod welcome;
 
 use crate::args::{Cli, Command};
 use std::path::{Path, PathBuf};
@@ -23,7 +27,11 @@ use std::process::ExitCode;
 
 /// Runs the chosen command.
 pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    match cli.command {
+    let Some(command) = cli.command else {
+        welcome::run()?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    match command {
         Command::Run(args) => return run::run(args),
         Command::Pull(args) => pull::run(args)?,
         Command::Import(args) => import::run(args)?,
@@ -40,6 +48,10 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Kernels(args) => kernels::run(&args)?,
         Command::Roofline(args) => roofline::run(&args)?,
         Command::Synth(args) => synth::run(&args)?,
+        Command::Doctor(args) => return doctor::run(&args),
+        Command::Recommend(args) => recommend::run(&args)?,
+        Command::Completions(args) => completions::completions(&args)?,
+        Command::Man(args) => completions::man(&args)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -58,8 +70,9 @@ pub(crate) fn model_path(model: &Path) -> anyhow::Result<PathBuf> {
         let known = entry.name;
         anyhow::bail!("{known} is not in the store yet: `hob pull {known}` fetches it ({size})");
     }
+    let guess = crate::nearest::did_you_mean(&name);
     anyhow::bail!(
-        "no model `{name}`: it is neither a file nor in the store (`hob list` shows the store, `hob pull` fills it)"
+        "no model `{name}`: it is neither a file nor in the store (`hob list` shows the store, `hob pull` fills it){guess}"
     )
 }
 

@@ -145,6 +145,11 @@ impl Store {
         Ok(Self { root })
     }
 
+    /// Its folder, which may not exist yet.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// A store in this folder.
     #[cfg(test)]
     pub(crate) fn at(root: &Path) -> Self {

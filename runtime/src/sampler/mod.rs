@@ -100,6 +100,8 @@ impl Sampler {
         }
         let mut pool = Pool::new(self.isa, logits, &mut self.buffers);
         let mut temperature = 1.0;
+        // Above 0.5 no two tokens can be.
+        let excludes = options.xtc_probability > 0.0 && options.xtc_threshold <= 0.5;
         for step in &options.order {
             if options.mirostat && *step != Step::Temperature {
                 continue;
@@ -114,11 +116,8 @@ impl Sampler {
                 Step::TopNSigma if options.top_n_sigma > 0.0 => {
                     pool.top_n_sigma(options.top_n_sigma.into())
                 }
-                // Above 0.5 no two tokens can be.
-                Step::Xtc if options.xtc_probability > 0.0 && options.xtc_threshold <= 0.5 => {
-                    if random().value() < f64::from(options.xtc_probability) {
-                        pool.exclude_top(options.xtc_threshold.into(), temperature);
-                    }
+                Step::Xtc if excludes && random().value() < f64::from(options.xtc_probability) => {
+                    pool.exclude_top(options.xtc_threshold.into(), temperature);
                 }
                 Step::Temperature => temperature = self::temperature(options, &mut pool),
                 _ => {}
