@@ -15,8 +15,8 @@ use hob_kernels::ceiling::{Elem, Level, Scope, measure};
 use needs::Shape;
 use serde_json::json;
 
-/// Below this, answers come slower than most people read.
-const READING: f64 = 8.0;
+/// Tokens a second, at most: below this, answers come slower than most people read.
+const READING: f64 = 10.0;
 /// Memory that is left to everything else.
 const SPARE: u64 = 256 << 20;
 

@@ -79,7 +79,7 @@ pub(crate) enum StoreError {
     BadName(String),
     #[error("the model {name} in the store is damaged ({why}); {}", remedy(name))]
     Damaged { name: String, why: String },
-    #[error("no model `{0}` in the store; `hob list` shows what is there")]
+    #[error("no model `{0}` in the store; `hob list` shows what is there{guess}", guess = crate::nearest::did_you_mean(.0))]
     NoModel(String),
     #[error(
         "the store has another model of the name {name}, from {source_}; give this one another name \
