@@ -11,6 +11,7 @@ mod commands;
 mod confined;
 mod facts;
 mod intake;
+mod nearest;
 mod other;
 mod report;
 mod sampling_args;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use hob_fetch::{Event, Progress};
+use hob_fetch::{Event, Progress, proxy_in_use};
 use hob_models::packed::Watch;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -26,6 +26,8 @@ pub(crate) struct View {
     file: Option<String>,
     /// The mirror that was asked last.
     asked: String,
+    /// Whether the proxy was named.
+    has_named_proxy: bool,
 }
 
 /// What is being counted.
@@ -78,12 +80,21 @@ impl View {
             step: Step::new(String::new(), None, 0),
             file: None,
             asked: String::new(),
+            has_named_proxy: false,
         }
     }
 
     /// Names the file that the next steps are about, where there are several.
     pub(crate) fn set_file(&mut self, file: Option<String>) {
         self.file = file;
+    }
+
+    /// Names the proxy that what follows goes through, if there is one; once.
+    pub(crate) fn say_proxy(&mut self) {
+        if let Some(proxy) = proxy_in_use().filter(|_| !self.has_named_proxy) {
+            self.say(&format!("through the proxy {proxy}"));
+        }
+        self.has_named_proxy = true;
     }
 
     /// What a step is called.
@@ -234,7 +245,7 @@ impl Watch for BarWatch {
 impl Progress for View {
     fn event(&mut self, event: Event<'_>) -> ControlFlow<()> {
         match event {
-            Event::Waiting => self.say("another hob is fetching it; waiting"),
+            Event::Waiting => self.say("another hob is at work on it; waiting"),
             // Once, and not for each file of a repository.
             Event::Trying { mirror } if self.asked != mirror => {
                 mirror.clone_into(&mut self.asked);

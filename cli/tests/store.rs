@@ -206,11 +206,12 @@ fn what_is_no_model_is_refused_with_a_word_of_help() {
         );
     }
     assert!(home.names().is_empty());
-    assert_eq!(home.count("models"), 0);
+    assert_eq!(home.count("models") + home.count("staging"), 0);
     let (wrong, zeros) = (with_file(), "0".repeat(64));
     let said = wrong.0.fails(&["import", &wrong.1, "--sha256", &zeros]);
     assert!(said.contains("is expected"), "{said}");
     assert!(wrong.0.names().is_empty());
+    assert_eq!(wrong.0.count("models") + wrong.0.count("staging"), 0);
 }
 
 #[test]

@@ -37,5 +37,6 @@ pub use environment::{clean_environment, is_kept};
 pub use error::{FetchError, MirrorError};
 pub use hub::{HubFile, HubListing, list, list_with};
 pub use partial::hash_file;
+pub use pip::version as pip_version;
 pub use progress::{Event, Progress, Silent};
 pub use request::{Mirror, ModelRequest, Pin, Policy};

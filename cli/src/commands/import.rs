@@ -92,15 +92,13 @@ pub(crate) fn run(args: ImportArgs) -> anyhow::Result<()> {
         only.expect = Some(digest);
     }
     let name = args.name.unwrap_or_else(|| offer.short.clone());
-    let model = import(
-        &Store::open()?,
-        &offer,
-        &name,
-        &source,
-        way,
-        args.force,
-        &mut view,
-    )?;
+    let store = Store::open()?;
+    let model = import(&store, &offer, &name, &source, way, args.force, &mut view);
+    if model.is_err() {
+        view.clear();
+        store.sweep();
+    }
+    let model = model?;
     say_ready(&model, &mut view);
     if args.json {
         println!("{}", super::list::report(&model));

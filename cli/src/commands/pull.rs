@@ -12,22 +12,19 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use hob_fetch::{Digest, Fetched, ModelRequest, fetch, make_private_dir, proxy_in_use};
+use hob_fetch::{Digest, Fetched, ModelRequest, fetch, make_private_dir};
 use hob_models::files::{Keep, Kind, ModelFile};
 
 use crate::catalogue;
 use crate::facts;
 use crate::intake::{self, Original, PACKING_SPACE};
-use crate::store::{Arrival, Installed, ModelKind, Store, StoreError, StoredFile};
+use crate::store::{Arrival, Installed, ModelKind, ORIGINALS, Store, StoreError, StoredFile};
 use crate::terminal::bytes;
 use crate::view::View;
 pub(crate) use fallback::ensure_default_model;
 pub(crate) use plan::name_of_file;
 use plan::{Plan, Wanted};
 use source::Source;
-
-/// Folder within a model's staging folder for what is fetched.
-const ORIGINALS: &str = "originals";
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -75,8 +72,9 @@ pub(crate) fn run(args: PullArgs) -> anyhow::Result<()> {
         Some(text) => Source::parse(text)?,
     };
     let mut view = View::new(args.quiet);
-    if let Some(proxy) = proxy_in_use() {
-        view.say(&format!("through the proxy {proxy}"));
+    if matches!(source, Source::Hub { .. }) {
+        // Its files are listed first.
+        view.say_proxy();
     }
     let plan = Plan::of(&source, args.name, &args.sha256)?;
     let model = match pull(&Store::open()?, &plan, args.force, &mut view)? {
@@ -119,6 +117,7 @@ fn pull(store: &Store, plan: &Plan, force: bool, view: &mut View) -> anyhow::Res
         return Ok(Pulled::Here(installed));
     }
     view.say(&plan.line());
+    view.say_proxy();
     let staging = store.staging(&plan.name)?;
     make_private_dir(&staging)?;
     let mut work = Work {

@@ -79,7 +79,8 @@ fn names_model(word: &str) -> anyhow::Result<bool> {
     let by_name = ["gguf", "safetensors", "hob"]
         .iter()
         .any(|e| path.extension().is_some_and(|x| x == *e));
-    Ok(by_name || path.exists() || Store::open()?.find(word)?.is_some())
+    let is_known = || crate::catalogue::find(word).is_some();
+    Ok(by_name || path.exists() || Store::open()?.find(word)?.is_some() || is_known())
 }
 
 /// Whether a lone word that names no model here was meant as one: `llama3.2`, `qwen:7b`, `owner/repo`.
@@ -173,6 +174,9 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     loaded += start.elapsed();
     if let Some(caveat) = engine.tokenizer().and_then(|tokenizer| tokenizer.caveat()) {
         eprintln!("hob: {}: {caveat}", path.display());
+    }
+    for refusal in engine.sampling_refusals().iter().filter(|_| person) {
+        eprintln!("(of the model's own settings, {refusal}; left out)");
     }
     let context = args.context.unwrap_or(engine.model().hparams.context) as usize;
     let mut session = engine.session(SessionOptions {

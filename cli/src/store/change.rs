@@ -11,8 +11,8 @@ use std::path::Path;
 use hob_fetch::{FolderLock, Progress, make_private_dir, publish, remove_if_there, sync_dir};
 
 use super::{
-    Installed, MANIFEST, Manifest, ModelKind, Store, StoreError, StoredFile, folder_name, io_error,
-    names_in,
+    Installed, MANIFEST, Manifest, ModelKind, ORIGINALS, Store, StoreError, StoredFile,
+    folder_name, io_error, names_in,
 };
 
 /// Folder within a model's folder for files that replace others.
@@ -171,9 +171,18 @@ impl Store {
         )
     }
 
-    /// Deletes what killed processes left of models: folders without a manifest that nobody writes.
-    /// Only a matter of space, so it does what it can.
-    fn sweep(&self) {
+    /// Deletes what killed processes left: models' folders without a manifest, and staging folders without
+    /// a download, that nobody writes. Only a matter of space, so it does what it can.
+    pub(crate) fn sweep(&self) {
+        let staging = self.root.join("staging");
+        for name in names_in(&staging).unwrap_or_default() {
+            let dir = staging.join(&name);
+            if !dir.join(ORIGINALS).exists()
+                && let Ok(Some(_lock)) = self.try_lock(&name)
+            {
+                let _ = delete(&dir);
+            }
+        }
         for name in names_in(&self.root.join("models")).unwrap_or_default() {
             let dir = self.model_dir(&name);
             if dir.join(MANIFEST).exists() {

@@ -5,7 +5,8 @@
 //!   models/NAME/model.hob       the packed file, read-only (model.gguf: as it came)
 //!   models/NAME/manifest.json   what it is; written last: a model without it is not there
 //!   models/NAME/b/              the files instead, where they replaced others: the manifest says so
-//!   staging/NAME/               downloads and files being written; may be deleted at any time
+//!   staging/NAME/               files being written; may be deleted at any time
+//!   staging/NAME/originals/     downloads, which are gone on with
 //!   locks/NAME.lock             held while the model is written
 //! ```
 //! A model of several files has `model-00001-of-00002.hob` and so on; one of safetensors has them, packed,
@@ -29,6 +30,10 @@ pub(crate) use crate::commands::pull::ensure_default_model;
 pub(crate) use change::Arrival;
 use manifest::MANIFEST_LIMIT;
 pub(crate) use manifest::{MANIFEST, Manifest, ModelKind, StoredFile};
+
+/// Folder within a model's staging folder for what is fetched; whatever else is there can be made again
+/// in moments.
+pub(crate) const ORIGINALS: &str = "originals";
 
 /// A model that can be loaded.
 #[derive(Clone, Debug)]
@@ -74,7 +79,7 @@ pub(crate) enum StoreError {
     BadName(String),
     #[error("the model {name} in the store is damaged ({why}); {}", remedy(name))]
     Damaged { name: String, why: String },
-    #[error("no model `{0}` in the store; `hob list` shows what is there")]
+    #[error("no model `{0}` in the store; `hob list` shows what is there{guess}", guess = crate::nearest::did_you_mean(.0))]
     NoModel(String),
     #[error(
         "the store has another model of the name {name}, from {source_}; give this one another name \
@@ -140,6 +145,11 @@ impl Store {
         Ok(Self { root })
     }
 
+    /// Its folder, which may not exist yet.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// A store in this folder.
     #[cfg(test)]
     pub(crate) fn at(root: &Path) -> Self {
@@ -188,7 +198,11 @@ impl Store {
         let staging = self.root.join("staging");
         let mut found = Vec::new();
         for name in names_in(&staging)? {
-            let bytes = bytes_in(&staging.join(&name));
+            let dir = staging.join(&name);
+            let bytes = match dir.join(ORIGINALS).exists() {
+                true => bytes_in(&dir),
+                false => 0,
+            };
             if bytes > 0 && self.try_lock(&name)?.is_some() {
                 found.push(Unfinished { name, bytes });
             }

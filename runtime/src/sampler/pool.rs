@@ -44,6 +44,8 @@ pub(super) struct Pool<'a> {
     buffers: &'a mut Buffers,
     /// All tokens are in it, and `kept` means nothing.
     whole: bool,
+    /// The highest logit in it, once asked for.
+    highest: Option<f32>,
     /// The temperature that `masses` are of, and their sum; `None` if they are of another set.
     weighed: Option<(f64, u64)>,
     /// Standard deviation of all finite logits, once asked for.
@@ -74,13 +76,14 @@ fn lane_sum<T>(items: impl ExactSizeIterator<Item = T>, f: impl Fn(T) -> f64) ->
 }
 
 impl<'a> Pool<'a> {
-    /// The whole vocabulary. One logit at least is more than minus infinity.
+    /// The whole vocabulary.
     pub(super) fn new(isa: Isa, logits: &'a [f32], buffers: &'a mut Buffers) -> Pool<'a> {
         Pool {
             isa,
             logits,
             buffers,
             whole: true,
+            highest: None,
             weighed: None,
             deviation: None,
         }
@@ -95,12 +98,12 @@ impl<'a> Pool<'a> {
     }
 
     /// The highest logit in it.
-    fn top(&self) -> f32 {
+    pub(super) fn top(&mut self) -> f32 {
         let kept = || self.buffers.kept.iter().map(|e| e.0);
-        match self.whole {
+        *self.highest.get_or_insert_with(|| match self.whole {
             true => scan::max(self.logits),
             false => kept().fold(f32::NEG_INFINITY, f32::max),
-        }
+        })
     }
 
     /// The id of the highest logit in it, the lowest id on ties.
@@ -127,6 +130,7 @@ impl<'a> Pool<'a> {
 
     fn narrowed(&mut self) {
         self.whole = false;
+        self.highest = None;
         self.weighed = None;
     }
 
@@ -272,7 +276,7 @@ impl<'a> Pool<'a> {
             if let Some(last) = reach(items, wanted) {
                 kept.retain(|e| by_rank(&(of(e.0), e.1), &(last.0, last.1)).is_le());
             }
-            self.weighed = None;
+            self.narrowed();
             return;
         }
         let keys = match key {

@@ -39,6 +39,20 @@ const PIPS: &[&[&str]] = &[
     &["py", "-m", "pip"],
 ];
 
+/// What the first pip that works says of its version.
+pub fn version() -> Option<String> {
+    PIPS.iter().find_map(|words| {
+        let (program, arguments) = words.split_first()?;
+        let mut command = std::process::Command::new(program);
+        command.args(arguments).arg("--version");
+        let said = clean_environment(&mut command).output().ok()?;
+        let line = String::from_utf8_lossy(&said.stdout);
+        // `pip 25.1 from /somewhere (python 3.13)`
+        let words: Vec<&str> = line.split_whitespace().take(2).collect();
+        (said.status.success() && words.first() == Some(&"pip")).then(|| words.join(" "))
+    })
+}
+
 /// A file in a wheel of an exact version.
 #[derive(Clone, Debug)]
 pub(crate) struct Wheel {

@@ -40,8 +40,9 @@ pub(super) enum Source {
 pub(super) enum SourceError {
     #[error(
         "no model `{name}` in the catalogue, which has {}; from elsewhere: hf:OWNER/REPO[:QUANT], \
-         pypi:PACKAGE==VERSION, or an https: address",
-        known.join(", ")
+         pypi:PACKAGE==VERSION, or an https: address{}",
+        known.join(", "),
+        crate::nearest::did_you_mean(name)
     )]
     Unknown {
         name: String,
