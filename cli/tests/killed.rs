@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::mirror::{Random, Server};
-use common::{Home, Ran, gguf, kills, publish, throttle, tiny};
+use common::{Home, Ran, gguf, kills, parts, publish, throttle, tiny};
 
 /// The property: whatever `hob` lists is whole, and runs with the right bits. Gives whether it is there.
 fn is_there_and_right(home: &Home, expected: &[u8]) -> bool {
@@ -51,7 +51,7 @@ fn kill_often(home: &Home, args: &[&str], expected: &[u8], renew: &dyn Fn()) {
     }
     println!(
         "hob {}: {killed} killed of {moments}, {finished} came to the end",
-        args[0]
+        args.join(" ")
     );
     home.ok(args);
     assert!(is_there_and_right(home, expected));
@@ -87,6 +87,26 @@ fn a_pull_that_is_killed_leaves_a_store_that_works() {
     kill_often(&home, &["pull", "hf:owner/name"], &expected, &|| {
         home.ok(&["rm", "m", "-y"]);
     });
+}
+
+#[test]
+fn a_pull_of_several_parts_that_is_killed_leaves_a_store_that_works() {
+    let split = parts(&gguf(), "M", 3);
+    let server = Server::throttled(&split[0].1, vec![], throttle());
+    publish(&server, "owner/name", "mit", &split);
+    let (mut home, _, expected) = with_file();
+    home.set(
+        "HF_ENDPOINT",
+        &format!("http://127.0.0.1:{}", server.port()),
+    );
+    kill_often(
+        &home,
+        &["pull", "hf:owner/name", "--quiet"],
+        &expected,
+        &|| {
+            home.ok(&["rm", "m", "-y"]);
+        },
+    );
 }
 
 #[test]

@@ -277,16 +277,9 @@ fn a_proxy_that_cuts_the_connection_twenty_times_changes_nothing() {
     let (port, done) = cutting_proxy(cuts);
     let mut home = Home::with_hub(&server);
     home.set("ALL_PROXY", &format!("http://127.0.0.1:{port}"));
-    // The first cut may hit the list of files, which is not resumed but asked for again.
-    let mut runs = 0;
-    let said = loop {
-        runs += 1;
-        let ran = home.run(&["pull", "hf:owner/name"]);
-        if ran.is_ok {
-            break ran.err;
-        }
-        assert!(runs < 4, "{}", ran.err);
-    };
+    let ran = home.run(&["pull", "hf:owner/name"]);
+    assert!(ran.is_ok, "{}", ran.err);
+    let said = ran.err;
     assert!(said.contains("through the proxy 127.0.0.1"), "{said}");
     assert_eq!(done.load(Ordering::SeqCst), 20, "{said}");
     let report = home.json(&["list", "--json"]);
@@ -295,10 +288,7 @@ fn a_proxy_that_cuts_the_connection_twenty_times_changes_nothing() {
         Digest::of(&bytes).to_string()
     );
     home.ok(&["verify"]);
-    println!(
-        "{} bytes through 20 cuts in {runs} runs of the program",
-        bytes.len()
-    );
+    println!("{} bytes through 20 cuts", bytes.len());
 }
 
 #[test]
