@@ -119,36 +119,6 @@ fn an_import_that_is_killed_leaves_a_store_that_works() {
 }
 
 #[test]
-fn a_replacement_that_is_killed_leaves_the_old_model_or_the_new() {
-    let (home, path, expected) = with_file();
-    home.ok(&["import", &path]);
-    kill_often(&home, &["import", &path, "--force"], &expected, &|| {});
-    home.ok(&["rm", "m", "-y"]);
-    assert_eq!(home.count("models"), 0);
-}
-
-#[test]
-fn a_removal_or_a_copy_that_is_killed_leaves_whole_models() {
-    let (home, path, expected) = with_file();
-    home.ok(&["import", &path]);
-    let mut random = Random(9);
-    for i in 0..kills() {
-        let args: &[&str] = if i % 2 == 0 {
-            &["cp", "m", "n"]
-        } else {
-            &["rm", "n", "-y"]
-        };
-        let mut child = home.start(args);
-        std::thread::sleep(Duration::from_micros(random.below(12_000) as u64));
-        let _ = child.kill();
-        let _ = Ran::ended(child);
-        assert!(is_there_and_right(&home, &expected));
-    }
-    home.run(&["rm", "n", "-y"]);
-    assert_eq!((home.count("models"), home.count("staging")), (1, 0));
-}
-
-#[test]
 fn packing_that_is_killed_leaves_a_cache_that_works() {
     let (home, path, expected) = with_file();
     let cache = home.path().join("cache");
