@@ -94,10 +94,8 @@ fn at_every_step(home: &Home, args: &[&str], before: &dyn Fn(), states: &[Vec<(&
             let there = names.iter().map(|name| (name.as_str(), home.logits(name)));
             let there: Vec<_> = there.collect();
             let is_it = |state: &Vec<(&str, &[u8])>| {
-                let pairs = state.iter().zip(&there);
-                let are_equal =
-                    |((a, x), (b, y)): (&(&str, &[u8]), &(&str, Vec<u8>))| a == b && x == y;
-                state.len() == there.len() && pairs.into_iter().all(are_equal)
+                let there = there.iter().map(|(name, bits)| (*name, bits.as_slice()));
+                state.iter().copied().eq(there)
             };
             let Some(state) = states.iter().position(is_it) else {
                 panic!("killed at {call} {n}, hob {args:?} left {names:?}, or other logits");
@@ -122,13 +120,15 @@ fn at_every_step(home: &Home, args: &[&str], before: &dyn Fn(), states: &[Vec<(&
     );
 }
 
-/// A home with two models beside its store: the first in parts.
+/// A home with two models beside its store, in as many parts, so that their files have the same names
+/// there.
 fn with_models() -> (Home, [String; 2], [Vec<u8>; 2]) {
     let home = Home::new();
-    let split = parts(&tiny(), "one", 3);
-    put(home.path(), &split);
-    std::fs::write(home.path().join("two.gguf"), &*another()).unwrap();
-    let paths = [split[0].0.clone(), "two.gguf".to_owned()];
+    let split = [parts(&tiny(), "one", 3), parts(&another(), "two", 3)];
+    let paths = split.map(|split| {
+        put(home.path(), &split);
+        split[0].0.clone()
+    });
     let logits = [home.logits(&paths[0]), home.logits(&paths[1])];
     (home, paths, logits)
 }
