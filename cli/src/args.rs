@@ -1,7 +1,9 @@
 //! The command line.
 
-use crate::commands::{bench, cp, export, import, kernels, list, logits, path, perplexity, pull};
-use crate::commands::{rm, roofline, run, show, synth, verify};
+use crate::commands::{
+    bench, chat, cp, export, import, kernels, list, logits, path, perplexity, pull, rm, roofline,
+    run, show, synth, template, tokenize, verify,
+};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hob::{EngineOptions, KvElem, WeightsMode};
 use std::path::PathBuf;
@@ -23,6 +25,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Answer a prompt
     Run(run::RunArgs),
+    /// Talk with a model
+    Chat(chat::ChatArgs),
     /// Download a model into the store
     Pull(pull::PullArgs),
     /// Take a model that is on this computer into the store
@@ -31,6 +35,8 @@ pub(crate) enum Command {
     List(list::ListArgs),
     /// Show what a model is and what it needs
     Show(show::ShowArgs),
+    /// Show the tokens of a text, or the text of tokens
+    Tokenize(tokenize::TokenizeArgs),
     /// Delete models from the store
     Rm(rm::RmArgs),
     /// Compare models in the store with the hashes of their originals
@@ -53,6 +59,8 @@ pub(crate) enum Command {
     Kernels(kernels::KernelsArgs),
     /// Make a random-weight model of a well-known shape, for benchmarks
     Synth(synth::SynthArgs),
+    /// Show the prompt that a model really sees
+    Template(template::TemplateArgs),
 }
 
 /// How the engine runs; the same for every command that loads a model.

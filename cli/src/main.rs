@@ -8,12 +8,16 @@
 mod args;
 mod catalogue;
 mod commands;
+mod confined;
 mod facts;
 mod intake;
 mod other;
 mod report;
+mod sampling_args;
 mod store;
+mod style;
 mod terminal;
+mod thinking;
 mod view;
 
 use clap::Parser;

@@ -1,6 +1,7 @@
 //! One file a command: its arguments, and what it does.
 
 pub(crate) mod bench;
+pub(crate) mod chat;
 pub(crate) mod cp;
 pub(crate) mod export;
 pub(crate) mod import;
@@ -15,6 +16,8 @@ pub(crate) mod roofline;
 pub(crate) mod run;
 pub(crate) mod show;
 pub(crate) mod synth;
+pub(crate) mod template;
+pub(crate) mod tokenize;
 pub(crate) mod verify;
 
 use crate::args::{Cli, Command};
@@ -25,6 +28,7 @@ use std::process::ExitCode;
 pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Run(args) => return run::run(args),
+        Command::Chat(args) => return chat::run(args),
         Command::Pull(args) => pull::run(args)?,
         Command::Import(args) => import::run(args)?,
         Command::List(args) => list::run(&args)?,
@@ -39,7 +43,9 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Bench(args) => bench::run(&args)?,
         Command::Kernels(args) => kernels::run(&args)?,
         Command::Roofline(args) => roofline::run(&args)?,
+        Command::Tokenize(args) => tokenize::run(&args)?,
         Command::Synth(args) => synth::run(&args)?,
+        Command::Template(args) => return template::run(&args),
     }
     Ok(ExitCode::SUCCESS)
 }
