@@ -73,6 +73,11 @@ pub(crate) fn model_path(model: &Path) -> anyhow::Result<PathBuf> {
     if let Some(found) = crate::store::Store::open()?.find(&name)? {
         return Ok(found.path);
     }
+    if pull::is_source(&name) {
+        anyhow::bail!(
+            "`{name}` is a source: `hob pull {name}` fetches it and says by what name it goes then"
+        );
+    }
     if let Some(entry) = crate::catalogue::find(&name) {
         let size = crate::terminal::bytes(entry.size);
         let known = entry.name;

@@ -79,7 +79,7 @@ fn names_model(word: &str) -> anyhow::Result<bool> {
     let by_name = ["gguf", "safetensors", "hob"]
         .iter()
         .any(|e| path.extension().is_some_and(|x| x == *e));
-    let is_known = || crate::catalogue::find(word).is_some();
+    let is_known = || crate::catalogue::find(word).is_some() || super::pull::is_source(word);
     Ok(by_name || path.exists() || Store::open()?.find(word)?.is_some() || is_known())
 }
 
