@@ -1,7 +1,7 @@
 //! What a line of input means: a command with its arguments, or a message. The table of commands is the
 //! one source of their names, of `/help` and of completion.
 
-use super::input::unquote;
+use super::input::{file_name, unquote};
 
 /// A command of the conversation.
 #[derive(Debug, PartialEq, Eq)]
@@ -125,10 +125,10 @@ fn arguments(entry: &Entry, rest: &str) -> Result<Command, String> {
                 Some(path) if path.is_empty() || path.starts_with(' ') => (true, path.trim()),
                 _ => (false, rest),
             };
-            let path = (!path.is_empty()).then(|| path.to_owned());
+            let path = (!path.is_empty()).then(|| file_name(path));
             return Ok(Command::Save { path, overwrite });
         }
-        "/load" => return some.map(|s| Command::Load(s.to_owned())).ok_or_else(usage),
+        "/load" => return some.map(|s| Command::Load(file_name(s))).ok_or_else(usage),
         "/params" => return params(rest),
         "/think" => {
             let think = match rest {

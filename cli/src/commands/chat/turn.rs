@@ -264,8 +264,10 @@ impl Chat {
             Finish::ContextFull => self.screen.note(&format!(
                 "stopped: the context of {context} tokens is full; /undo or /reset make room, `/params context N` sets its size, `/params when_full drop-oldest` forgets the oldest messages"
             )),
-            _ if said.trim().is_empty() => self.screen.note("the model answered nothing"),
             _ => {}
+        }
+        if said.trim().is_empty() {
+            self.screen.note("the model answered nothing");
         }
     }
 
