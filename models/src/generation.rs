@@ -141,4 +141,33 @@ mod tests {
         );
         assert_eq!(config("[1]"), []);
     }
+
+    #[test]
+    fn the_keys_of_a_gguf_mean_what_llama_cpp_makes_of_them() {
+        let mut w = crate::gguf::GgufWriter::new();
+        let key = |k: &str| format!("general.sampling.{k}");
+        w.metadata(&key("temp"), 0.6f32).unwrap();
+        w.metadata(&key("top_p"), 1u32).unwrap();
+        w.metadata(&key("min_p"), "much").unwrap();
+        w.metadata(&key("top_k"), -1i32).unwrap();
+        w.metadata(&key("penalty_repeat"), 1.1f32).unwrap();
+        w.metadata(&key("penalty_last_n"), -1i32).unwrap();
+        w.metadata(&key("mirostat"), 2i32).unwrap();
+        w.metadata(&key("sequence"), "penalties;dry;top_k;typ_p;temperature")
+            .unwrap();
+        let (bytes, _) = w.begin(Vec::new()).unwrap().finish().unwrap();
+        let gguf = Gguf::parse(&crate::mapping::Bytes::from(bytes)).unwrap();
+        assert_eq!(
+            of_gguf(&gguf),
+            pairs([
+                ("temperature", "0.6"),
+                ("top_p", "1"),
+                ("repetition_penalty", "1.1"),
+                ("top_k", "0"),
+                ("penalty_window", "all"),
+                ("mirostat", "on"),
+                ("order", "top_k,typ_p,temperature"),
+            ])
+        );
+    }
 }

@@ -19,6 +19,9 @@
 //! # }
 //! ```
 //!
+//! How tokens are chosen is a [`Sampling`]: plain fields, each of which can be turned off, set by name
+//! ([`Sampling::set`]) or taken from the model's makers ([`Engine::sampling_defaults`]).
+//!
 //! An [`Engine`] is a loaded model; a [`Session`] is one sequence of tokens on it. What a model
 //! needs is known before it is loaded ([`Engine::memory_plan`]); anything long can be stopped
 //! from another thread ([`Cancel`]); a full context is an error or a policy of your choice

@@ -704,4 +704,22 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_models_settings_go_over_the_defaults_and_bad_ones_are_told() {
+        let of = |name, value: &str| (name, value.to_owned());
+        let found = ModelSampling::new(vec![
+            of("temperature", "0.6"),
+            of("top_p", "7"),
+            of("order", "top_k,typ_p,temperature"),
+        ]);
+        let expected = Sampling {
+            temperature: 0.6,
+            order: vec![Step::TopK, Step::Typical, Step::Temperature],
+            ..Sampling::default()
+        };
+        assert_eq!(found.defaults, expected);
+        assert_eq!(found.refusals.len(), 1);
+        assert!(found.refusals[0].to_string().contains("top_p"));
+    }
 }

@@ -6,7 +6,13 @@
 //! `cargo test --release -p hob --test sampling -- --nocapture` prints the table.
 #![allow(clippy::unwrap_used)]
 
-use hob::{Sampler, Sampling, Step};
+mod common;
+
+use hob::{
+    Cancel, Engine, EngineOptions, Event, Request, Sampler, Sampling, SessionError, SessionOptions,
+    Step,
+};
+use std::ops::ControlFlow;
 
 const DRAWS: u32 = 100_000;
 
@@ -529,4 +535,71 @@ fn mirostat_keeps_the_mean_surprise() {
             assert!((mean - f64::from(tau)).abs() < 0.02, "{mean} {tau}");
         }
     }
+}
+
+/// A session's penalties see its prompt and its answer, and [`hob::Session::sample`] chooses as
+/// generation does.
+#[test]
+fn a_session_gives_its_tokens_to_the_chain() {
+    let dir = tempfile::tempdir().unwrap();
+    let shape = common::Shape::wide("llama");
+    let path = common::write(dir.path(), &shape, hob_kernels::format::Format::Q8_0, 3);
+    let engine = Engine::load(path, &EngineOptions::default()).unwrap();
+    let prompt: Vec<u32> = (0..40).map(|i| i * 7 % 100).collect();
+    let never = Cancel::new();
+    let answer = |sampling: &Sampling| {
+        let mut session = engine.session(SessionOptions::default());
+        session.prefill(&prompt, &never, |_, _| ()).unwrap();
+        let mut by_hand = session.fork();
+        let mut generated = Vec::new();
+        let request = Request {
+            sampling: sampling.clone(),
+            max_tokens: 60,
+            ..Request::default()
+        };
+        session
+            .generate(&request, &never, |event| {
+                if let Event::Token { id, .. } = event {
+                    generated.push(id);
+                }
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        let mut sampler = Sampler::new(sampling).unwrap();
+        for &id in &generated {
+            assert_eq!(by_hand.sample(&mut sampler).unwrap(), id);
+            by_hand.prefill(&[id], &never, |_, _| ()).unwrap();
+        }
+        generated
+    };
+    // A penalty that nothing outweighs: each token once, and none of the prompt's.
+    let once = Sampling {
+        presence_penalty: 1e6,
+        penalty_window: usize::MAX,
+        ..off()
+    };
+    let mut seen: Vec<u32> = answer(&once);
+    seen.extend(&prompt);
+    seen.sort_unstable();
+    let n = seen.len();
+    seen.dedup();
+    assert_eq!((n, seen.len()), (100, 100));
+    // Without any, tokens recur.
+    let mut free = answer(&off());
+    free.sort_unstable();
+    free.dedup();
+    assert!(free.len() < 60);
+
+    let mut session = engine.session(SessionOptions::default());
+    let request = Request {
+        sampling: Sampling {
+            top_p: 2.0,
+            ..off()
+        },
+        ..Request::default()
+    };
+    let refused = session.generate(&request, &never, |_| ControlFlow::Continue(()));
+    assert!(matches!(refused, Err(SessionError::Sampling(_))));
+    let sampled = session.sample(&mut Sampler::new(&off()).unwrap());
+    assert!(matches!(sampled, Err(SessionError::Empty)));
 }

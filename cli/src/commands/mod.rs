@@ -2,15 +2,26 @@
 
 pub(crate) mod bench;
 pub(crate) mod chat;
+pub(crate) mod completions;
+pub(crate) mod cp;
+pub(crate) mod doctor;
+pub(crate) mod export;
+pub(crate) mod import;
 pub(crate) mod kernels;
+pub(crate) mod list;
 pub(crate) mod logits;
+pub(crate) mod path;
 pub(crate) mod perplexity;
 pub(crate) mod pull;
+pub(crate) mod recommend;
+pub(crate) mod rm;
 pub(crate) mod roofline;
 pub(crate) mod run;
 pub(crate) mod show;
 pub(crate) mod synth;
 pub(crate) mod template;
+pub(crate) mod verify;
+pub(crate) mod welcome;
 
 use crate::args::{Cli, Command};
 use std::path::{Path, PathBuf};
@@ -18,11 +29,21 @@ use std::process::ExitCode;
 
 /// Runs the chosen command.
 pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    match cli.command {
+    let Some(command) = cli.command else {
+        welcome::run()?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    match command {
         Command::Run(args) => return run::run(args),
         Command::Chat(args) => return chat::run(args),
         Command::Pull(args) => pull::run(args)?,
-        Command::List => pull::list()?,
+        Command::Import(args) => import::run(args)?,
+        Command::List(args) => list::run(&args)?,
+        Command::Rm(args) => rm::run(&args)?,
+        Command::Verify(args) => return verify::run(&args),
+        Command::Export(args) => export::run(&args)?,
+        Command::Cp(args) => cp::run(&args)?,
+        Command::Path(args) => path::run(&args)?,
         Command::Show(args) => show::run(&args)?,
         Command::Logits(args) => logits::run(&args)?,
         Command::Perplexity(args) => perplexity::run(&args)?,
@@ -31,6 +52,10 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Roofline(args) => roofline::run(&args)?,
         Command::Synth(args) => synth::run(&args)?,
         Command::Template(args) => template::run(&args)?,
+        Command::Doctor(args) => return doctor::run(&args),
+        Command::Recommend(args) => recommend::run(&args)?,
+        Command::Completions(args) => completions::completions(&args)?,
+        Command::Man(args) => completions::man(&args)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -44,8 +69,14 @@ pub(crate) fn model_path(model: &Path) -> anyhow::Result<PathBuf> {
     if let Some(found) = crate::store::Store::open()?.find(&name)? {
         return Ok(found.path);
     }
+    if let Some(entry) = crate::catalogue::find(&name) {
+        let size = crate::terminal::bytes(entry.size);
+        let known = entry.name;
+        anyhow::bail!("{known} is not in the store yet: `hob pull {known}` fetches it ({size})");
+    }
+    let guess = crate::nearest::did_you_mean(&name);
     anyhow::bail!(
-        "no model `{name}`: it is neither a file nor in the store (`hob list` shows the store, `hob pull` fills it)"
+        "no model `{name}`: it is neither a file nor in the store (`hob list` shows the store, `hob pull` fills it){guess}"
     )
 }
 

@@ -75,7 +75,8 @@ fn names_model(word: &str) -> anyhow::Result<bool> {
     let by_name = ["gguf", "safetensors", "hob"]
         .iter()
         .any(|e| path.extension().is_some_and(|x| x == *e));
-    Ok(by_name || path.exists() || Store::open()?.find(word)?.is_some())
+    let is_known = || crate::catalogue::find(word).is_some();
+    Ok(by_name || path.exists() || Store::open()?.find(word)?.is_some() || is_known())
 }
 
 /// Whether a lone word that names no model here was meant as one: `llama3.2`, `qwen:7b`, `owner/repo`.
@@ -96,7 +97,8 @@ fn split(words: &[String]) -> anyhow::Result<(Option<&str>, Option<&str>)> {
         [model, prompt, ..] => (Some(model), Some(prompt)),
         [word] if word != "-" && names_model(word)? => (Some(word), None),
         [word] if looks_like_a_model(word) => bail!(
-            "no model `{word}` here (`hob list` shows the store, `hob pull` fills it); if that is the prompt, pipe it in: echo {word} | hob run"
+            "no model `{word}` here (`hob list` shows the store, `hob pull` fills it){}; if that is the prompt, pipe it in: echo {word} | hob run",
+            crate::nearest::did_you_mean(word)
         ),
         [word] => (None, Some(word)),
     })
@@ -163,6 +165,9 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let start = Instant::now();
     let engine = Engine::load(&path, &args.engine.options(1))?;
     let loaded = start.elapsed();
+    for refusal in engine.sampling_refusals().iter().filter(|_| person) {
+        eprintln!("(of the model's own settings, {refusal}; left out)");
+    }
     let context = args.context.unwrap_or(engine.model().hparams.context) as usize;
     let mut session = engine.session(SessionOptions {
         context,

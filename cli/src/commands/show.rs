@@ -25,6 +25,11 @@ pub(crate) struct ShowArgs {
 
 pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
     let path = super::model_path(&args.model)?;
+    // A file is a file; a name is a model of the store, whose manifest has more to say.
+    let stored = match args.model.exists() {
+        true => None,
+        false => crate::store::Store::open()?.find(&args.model.to_string_lossy())?,
+    };
     let options = args.engine.options(1);
     let seen = Inspection::open(&path, &options)?;
     let (hp, memory) = (&seen.model.hparams, &seen.memory);
@@ -44,8 +49,9 @@ pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
             .iter()
             .map(|&n| serde_json::json!({ "context": n, "kv_bytes": memory.kv(n as usize), "total_bytes": memory.total(n as usize) }))
             .collect();
+        let stored = stored.as_ref().map(super::list::report);
         let report = serde_json::json!({
-            "name": seen.name, "architecture": hp.arch, "parameters": seen.parameters,
+            "store": stored, "name": seen.name, "architecture": hp.arch, "parameters": seen.parameters,
             "layers": hp.n_layers, "hidden": hp.hidden, "ffn": hp.ffn,
             "heads": hp.n_heads, "kv_heads": hp.n_kv_heads, "head_dim": hp.head_dim_k,
             "vocab": hp.vocab, "context": hp.context, "rope_theta": hp.rope.theta,
@@ -120,6 +126,9 @@ pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
         }
         .to_owned(),
     );
+    if let Some(model) = &stored {
+        show_stored(model, &row);
+    }
     println!();
     println!(
         "Memory in bytes ({} threads, batch {}, {:?} cache)",
@@ -146,4 +155,27 @@ pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
         println!("Lowered for the CPU\n{}", Plain(&seen.program_text()));
     }
     Ok(())
+}
+
+/// What the store's manifest says.
+fn show_stored(model: &crate::store::Installed, row: &dyn Fn(&str, String)) {
+    let m = &model.manifest;
+    println!("\nStore");
+    row("stored as", m.name.clone());
+    row("path", model.path.display().to_string());
+    row("source", m.source.clone());
+    row("licence", m.licence.clone());
+    if !m.quant.is_empty() {
+        row("quantization", m.quant.clone());
+    }
+    for file in &m.files {
+        row(
+            "original",
+            format!("{}, {} bytes", file.original, file.size),
+        );
+        row("SHA-256", file.sha256.clone());
+        if let Some(place) = &file.shared_with {
+            row("shared with", place.clone());
+        }
+    }
 }

@@ -10,6 +10,17 @@ const ROUND: f64 = 6_755_399_441_055_744.0; // 1.5 * 2^52
 const LN2_HI: f64 = 0.693_147_180_369_123_8;
 const LN2_LO: f64 = 1.908_214_929_270_587_7e-10;
 
+/// `1/13 .. 1/1`.
+const INVERSES: [f64; 13] = {
+    let mut inverses = [1.0; 13];
+    let mut i = 0;
+    while i < 13 {
+        inverses[i] = 1.0 / (13 - i) as f64;
+        i += 1;
+    }
+    inverses
+};
+
 /// `2^k` for `-1023 < k < 1024`.
 #[inline(always)]
 fn pow2(k: i64) -> f64 {
@@ -27,8 +38,8 @@ pub fn exp(x: f64) -> f64 {
     let r = n.mul_add(-LN2_LO, n.mul_add(-LN2_HI, x));
     // Maclaurin series: the first term left out is below 4e-18.
     let mut p = 1.0;
-    for k in (1..=13).rev() {
-        p = (r * p).mul_add(1.0 / f64::from(k), 1.0);
+    for inverse in INVERSES {
+        p = (r * p).mul_add(inverse, 1.0);
     }
     // Between these two, neighbouring numbers differ by 1. (Garbage if z is NaN, as p is then.)
     let k = (z.to_bits() as i64).wrapping_sub(ROUND.to_bits() as i64);

@@ -98,11 +98,10 @@ impl Sampler {
                 .filter(|&id| logits.get(id as usize) > Some(&f32::NEG_INFINITY))
                 .ok_or(SamplingError::AllForbidden);
         }
-        if scan::max(logits) == f32::NEG_INFINITY {
-            return Err(SamplingError::AllForbidden);
-        }
         let mut pool = Pool::new(self.isa, logits, &mut self.buffers);
         let mut temperature = 1.0;
+        // Above 0.5 no two tokens can be.
+        let excludes = options.xtc_probability > 0.0 && options.xtc_threshold <= 0.5;
         for step in &options.order {
             if options.mirostat && *step != Step::Temperature {
                 continue;
@@ -117,15 +116,15 @@ impl Sampler {
                 Step::TopNSigma if options.top_n_sigma > 0.0 => {
                     pool.top_n_sigma(options.top_n_sigma.into())
                 }
-                // Above 0.5 no two tokens can be.
-                Step::Xtc if options.xtc_probability > 0.0 && options.xtc_threshold <= 0.5 => {
-                    if random().value() < f64::from(options.xtc_probability) {
-                        pool.exclude_top(options.xtc_threshold.into(), temperature);
-                    }
+                Step::Xtc if excludes && random().value() < f64::from(options.xtc_probability) => {
+                    pool.exclude_top(options.xtc_threshold.into(), temperature);
                 }
                 Step::Temperature => temperature = self::temperature(options, &mut pool),
                 _ => {}
             }
+        }
+        if pool.top() == f32::NEG_INFINITY {
+            return Err(SamplingError::AllForbidden);
         }
         let chosen = if temperature <= 0.0 {
             pool.best()

@@ -2,7 +2,7 @@
 //!
 //! In: logits `[vocab]`. Out: a smaller set and its probability masses. A vocabulary has up to some
 //! 262,000 tokens, so none of this sorts them: thresholds are scans, and sums in the order of
-//! probability look at the 256 highest first, then at more. Masses are integers
+//! probability look at the 256 highest first. Masses are integers
 //! ([`hob_kernels::mass`]), so their sums are exact in any order, and the set that a step leaves
 //! depends on its definition alone.
 
@@ -14,7 +14,7 @@ use std::cmp::Ordering;
 
 /// Largest sets that are kept by rank after top-p; larger ones stay by id.
 const RANKED: usize = 4096;
-/// How many of the highest are looked at first.
+/// How many of the highest are looked at before all are.
 const FIRST: usize = 256;
 /// Lanes of sums in f64: element `i` belongs to lane `i mod 16`; then the lanes in ascending order.
 const LANES: usize = 16;
@@ -44,6 +44,8 @@ pub(super) struct Pool<'a> {
     buffers: &'a mut Buffers,
     /// All tokens are in it, and `kept` means nothing.
     whole: bool,
+    /// The highest logit in it, once asked for.
+    highest: Option<f32>,
     /// The temperature that `masses` are of, and their sum; `None` if they are of another set.
     weighed: Option<(f64, u64)>,
     /// Standard deviation of all finite logits, once asked for.
@@ -74,13 +76,14 @@ fn lane_sum<T>(items: impl ExactSizeIterator<Item = T>, f: impl Fn(T) -> f64) ->
 }
 
 impl<'a> Pool<'a> {
-    /// The whole vocabulary. One logit at least is more than minus infinity.
+    /// The whole vocabulary.
     pub(super) fn new(isa: Isa, logits: &'a [f32], buffers: &'a mut Buffers) -> Pool<'a> {
         Pool {
             isa,
             logits,
             buffers,
             whole: true,
+            highest: None,
             weighed: None,
             deviation: None,
         }
@@ -95,12 +98,12 @@ impl<'a> Pool<'a> {
     }
 
     /// The highest logit in it.
-    fn top(&self) -> f32 {
+    pub(super) fn top(&mut self) -> f32 {
         let kept = || self.buffers.kept.iter().map(|e| e.0);
-        match self.whole {
+        *self.highest.get_or_insert_with(|| match self.whole {
             true => scan::max(self.logits),
             false => kept().fold(f32::NEG_INFINITY, f32::max),
-        }
+        })
     }
 
     /// The id of the highest logit in it, the lowest id on ties.
@@ -127,6 +130,7 @@ impl<'a> Pool<'a> {
 
     fn narrowed(&mut self) {
         self.whole = false;
+        self.highest = None;
         self.weighed = None;
     }
 
@@ -252,6 +256,8 @@ impl<'a> Pool<'a> {
     /// Keeps tokens in falling order of `key` (None: of the logit) until they reach `share` of the mass;
     /// the set keeps its order.
     fn keep_until(&mut self, share: f64, temperature: f64, key: Option<&dyn Fn(f32) -> f32>) {
+        // Distances are negative.
+        let highest = if key.is_some() { 0.0 } else { self.top() };
         let total = self.weigh(temperature);
         let wanted = ((total as f64 * share).ceil() as u64).clamp(1, total.max(1));
         let Buffers {
@@ -270,7 +276,7 @@ impl<'a> Pool<'a> {
             if let Some(last) = reach(items, wanted) {
                 kept.retain(|e| by_rank(&(of(e.0), e.1), &(last.0, last.1)).is_le());
             }
-            self.weighed = None;
+            self.narrowed();
             return;
         }
         let keys = match key {
@@ -281,29 +287,21 @@ impl<'a> Pool<'a> {
                 values
             }
         };
-        let mut n = FIRST;
-        loop {
-            largest(keys, n, entries);
-            let sum: u64 = entries.iter().map(mass).sum();
-            if sum >= wanted || n >= keys.len() {
-                break;
-            }
-            // By probability, those that follow have less each than these have on average.
-            let missing = wanted as f64 / (sum as f64).max(1.0);
-            n = n.saturating_mul((missing as usize).clamp(8, 1 << 20));
-        }
-        items.extend(entries.iter().map(|e| (e.0, e.1, mass(e))));
-        if let Some(last) = reach(items, wanted) {
-            let stays = |e: &Entry| by_rank(e, &(last.0, last.1)).is_le();
-            let logit = |id: u32| self.logits.get(id as usize).copied().unwrap_or(f32::NAN);
-            kept.clear();
-            if n <= RANKED {
-                let ids = entries.iter().filter(|e| stays(e)).map(|e| e.1);
-                kept.extend(ids.map(|id| (logit(id), id)));
-                kept.sort_unstable_by_key(|e| e.1);
-            } else {
-                let all = keys.iter().copied().zip(0u32..).zip(self.logits);
-                kept.extend(all.filter(|(e, _)| stays(e)).map(|((_, id), &l)| (l, id)));
+        largest(keys, FIRST, entries);
+        let last = if entries.iter().map(mass).sum::<u64>() >= wanted {
+            items.extend(entries.iter().map(|e| (e.0, e.1, mass(e))));
+            reach(items, wanted)
+        } else {
+            reach_whole(keys, highest, masses, wanted, items)
+        };
+        if let Some(last) = last {
+            let last = (last.0, last.1);
+            scan::at_least(keys, last.0.into(), kept);
+            // Of several with the same key, the lower ids.
+            kept.retain(|e| by_rank(e, &last).is_le());
+            if key.is_some() {
+                let logit = |id: u32| self.logits.get(id as usize).copied().unwrap_or(f32::NAN);
+                kept.iter_mut().for_each(|e| e.0 = logit(e.1));
             }
             self.narrowed();
         }
@@ -312,7 +310,8 @@ impl<'a> Pool<'a> {
     /// XTC (P. E. Weidmann, "Exclude Top Choices", text-generation-webui pull request 6335): of the
     /// tokens of at least `threshold` of the set's mass, keeps the least probable one only.
     pub(super) fn exclude_top(&mut self, threshold: f64, temperature: f64) {
-        let least = self.weigh(temperature) as f64 * threshold;
+        // What cannot be drawn is no choice.
+        let least = (self.weigh(temperature) as f64 * threshold).max(1.0);
         let Buffers { kept, masses, .. } = &mut *self.buffers;
         let mut above = 0usize;
         let mut last: Option<Entry> = None;
@@ -418,6 +417,41 @@ fn reach(mut items: &mut [Item], wanted: u64) -> Option<Item> {
         sum >= wanted
     });
     reached.or(items.last()).copied()
+}
+
+/// [`reach`] among all, of which `highest` is the highest key: masses are summed by intervals of keys
+/// first, so that only the one interval where the sum gets there is looked into.
+fn reach_whole(
+    keys: &[f32],
+    highest: f32,
+    masses: &[u64],
+    wanted: u64,
+    items: &mut Vec<Item>,
+) -> Option<Item> {
+    /// Intervals of 1/32; the last has no end.
+    const INTERVALS: usize = 1024;
+    // As the key falls it never falls, whatever is rounded; NaN becomes 0.
+    let interval = |key: f32| (((highest - key) * 32.0) as usize).min(INTERVALS - 1);
+    let mut sums = [0u64; INTERVALS];
+    for (&key, &m) in keys.iter().zip(masses) {
+        if let Some(sum) = sums.get_mut(interval(key)) {
+            *sum += m;
+        }
+    }
+    let mut above = 0;
+    let found = sums.iter().position(|&sum| {
+        let here = above + sum >= wanted;
+        above += if here { 0 } else { sum };
+        here
+    });
+    let found = found.unwrap_or(INTERVALS - 1);
+    let all = keys.iter().zip(0u32..).zip(masses);
+    items.clear();
+    items.extend(
+        all.filter(|((key, _), _)| interval(**key) == found)
+            .map(|((&key, id), &m)| (key, id, m)),
+    );
+    reach(items, wanted.saturating_sub(above).max(1))
 }
 
 /// The standard deviation of the finite ones: two passes, by lanes.

@@ -190,7 +190,7 @@ proptest! {
         // XTC
         let total: u64 = weights.iter().sum();
         let mut above: Vec<_> = set.iter().zip(&weights)
-            .filter(|(_, m)| **m as f64 >= total as f64 * share).map(|(e, _)| *e).collect();
+            .filter(|(_, m)| **m > 0 && **m as f64 >= total as f64 * share).map(|(e, _)| *e).collect();
         above.sort_by(by_rank);
         let last = above.pop();
         let expected: Vec<u32> = set.iter().filter(|e| !above.contains(e)).map(|e| e.1).collect();
