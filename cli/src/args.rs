@@ -4,7 +4,7 @@ use crate::commands::{
     bench, chat, completions, cp, doctor, export, import, kernels, list, logits, path, perplexity,
     pull,
 };
-use crate::commands::{recommend, rm, roofline, run, show, synth, template, verify};
+use crate::commands::{recommend, rm, roofline, run, show, synth, template, tokenize, verify};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hob::{EngineOptions, KvElem, WeightsMode};
 use std::path::PathBuf;
@@ -40,6 +40,8 @@ pub(crate) enum Command {
     List(list::ListArgs),
     /// Show what a model is and what it needs
     Show(show::ShowArgs),
+    /// Show the tokens of a text, or the text of tokens
+    Tokenize(tokenize::TokenizeArgs),
     /// Delete models from the store
     Rm(rm::RmArgs),
     /// Compare models in the store with the hashes of their originals

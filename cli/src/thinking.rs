@@ -55,6 +55,8 @@ pub(crate) struct ThoughtfulAnswer {
     in_thought: bool,
     /// Whether a person waits for the end of hidden thoughts, and was told so.
     told: bool,
+    /// Whether there were thoughts that were not shown, and no answer yet.
+    only_hidden: bool,
 }
 
 impl ThoughtfulAnswer {
@@ -71,11 +73,13 @@ impl ThoughtfulAnswer {
             show,
             in_thought: false,
             told: false,
+            only_hidden: false,
         }
     }
 
     /// Writes a piece of reasoning.
     pub(crate) fn think(&mut self, text: &str) -> io::Result<()> {
+        self.only_hidden = self.show == Show::No;
         match self.show {
             Show::No if !self.told && io::stderr().is_terminal() => {
                 self.told = true;
@@ -92,10 +96,16 @@ impl ThoughtfulAnswer {
 
     /// Writes a piece of the answer.
     pub(crate) fn write(&mut self, text: &str) -> io::Result<()> {
+        self.only_hidden = false;
         if self.end_thought()? {
             self.answer.write("\n\n")?;
         }
         self.answer.write(text)
+    }
+
+    /// Whether all that the model wrote was hidden.
+    pub(crate) fn shows_nothing(&self) -> bool {
+        self.only_hidden
     }
 
     /// Ends the reasoning: the terminal's letters are as they were. Whether there was any to end.

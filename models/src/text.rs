@@ -42,7 +42,8 @@ pub fn tokenizer(weights: &Weights) -> Result<Option<Tokenizer>, TokenizerError>
 }
 
 /// The model's chat templates; `None` if it has none (a base model). They are read when they are used.
-pub fn templates(weights: &Weights, tokenizer: &Tokenizer) -> Option<ChatTemplates> {
+/// Without a tokenizer, the texts of the tokens that begin and end a text are empty.
+pub fn templates(weights: &Weights, tokenizer: Option<&Tokenizer>) -> Option<ChatTemplates> {
     let sources = match weights.source() {
         Source::Gguf(gguf) => gguf
             .metadata()
@@ -73,7 +74,7 @@ pub fn templates(weights: &Weights, tokenizer: &Tokenizer) -> Option<ChatTemplat
             sources
         }
     };
-    let (bos, eos) = tokenizer.bos_eos_text();
+    let (bos, eos) = tokenizer.map(Tokenizer::bos_eos_text).unwrap_or_default();
     ChatTemplates::new(sources, &bos, &eos)
 }
 

@@ -263,11 +263,10 @@ fn what_does_not_hold_together_is_refused() {
     };
     use TokenizerError as E;
     assert!(matches!(
-        with(&|s| s.model = "bert"),
+        with(&|s| s.model = "nonesuch"),
         E::UnknownModel { .. }
     ));
     assert!(matches!(with(&|s| s.pre = Some("x")), E::UnknownPre { .. }));
-    assert!(matches!(with(&|s| s.pre = None), E::MissingPre));
     assert!(matches!(with(&|s| s.tokens.clear()), E::EmptyVocabulary));
     assert!(matches!(
         with(&|s| s.token_types = vec![1]),
@@ -291,11 +290,66 @@ fn what_does_not_hold_together_is_refused() {
     }
     let spm = |s: &mut TokenizerSource<'static>| s.model = "llama";
     assert!(matches!(with(&spm), E::LengthMismatch { found: 0, .. }));
-    let tokenizer = Tokenizer::new(&good).unwrap();
-    let error = tokenizer
-        .encode("abcab", EncodeOptions::default())
-        .unwrap_err();
-    assert_eq!(error, E::Unrepresentable { offset: 2 });
+    let with_scores = |s: &mut TokenizerSource<'static>| {
+        s.model = "llama";
+        s.scores = vec![0.0; 3];
+        s.add_space_prefix = Some(false);
+    };
+    let mut source = good.clone();
+    with_scores(&mut source);
+    source.tokens.truncate(2);
+    source.scores.truncate(2);
+    let mut lone = source.clone();
+    lone.unk_id = Some(u32::MAX);
+    for model in ["bert", "t5"] {
+        assert!(matches!(
+            with(&|s| {
+                with_scores(s);
+                s.model = model;
+                s.tokens.truncate(2);
+                s.scores.truncate(2);
+            }),
+            E::UnknownMissing { .. }
+        ));
+    }
+    let cut_off = |s: &mut TokenizerSource<'static>| {
+        with_scores(s);
+        s.model = "t5";
+        s.charsmap = vec![9, 0, 0, 0];
+    };
+    assert!(matches!(with(&cut_off), E::BadCharsmap { found: 4 }));
+}
+
+#[test]
+fn a_byte_without_a_token_is_left_out_and_a_character_is_an_error() {
+    let source = TokenizerSource {
+        model: "gpt2",
+        pre: Some("gpt-2"),
+        tokens: vec!["a", "b", "ab", "<|endoftext|>"],
+        merges: vec!["a b"],
+        unk_id: Some(3),
+        ..TokenizerSource::default()
+    };
+    let tokenizer = Tokenizer::new(&source).unwrap();
+    let encode = |tokenizer: &Tokenizer, text| tokenizer.encode(text, EncodeOptions::default());
+    assert_eq!(encode(&tokenizer, "abcab"), Ok(vec![2, 2]));
+    let source = TokenizerSource {
+        model: "plamo2",
+        scores: vec![0.0; 4],
+        ..source
+    };
+    let source = TokenizerSource {
+        tokens: vec!["a"; 1],
+        scores: vec![0.0; 1],
+        unk_id: None,
+        ..source
+    };
+    let tokenizer = Tokenizer::new(&source).unwrap();
+    assert_eq!(
+        encode(&tokenizer, "aca"),
+        Ok(vec![0, 0, 0]),
+        "token 0 is unknown there"
+    );
 }
 
 /// Any text, with what matters here more often than elsewhere.

@@ -6,6 +6,7 @@ use crate::load::Prepared;
 use crate::memory::MemoryPlan;
 use hob_kernels::program::{Dim, Program, Region, RowStep};
 use hob_models::plan::{Model, Op, Val};
+use hob_models::template::ChatTemplates;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -36,8 +37,8 @@ pub struct Inspection {
     pub packed_file: bool,
     /// The kind of tokenizer, or why there is none.
     pub tokenizer: String,
-    /// The file has a chat template.
-    pub has_template: bool,
+    /// The file's chat templates; `None` for a base model.
+    pub templates: Option<ChatTemplates>,
     /// Worker threads that the figures assume.
     pub threads: usize,
     program: Program,
@@ -61,7 +62,7 @@ impl Inspection {
             formats,
             packed_file: prepared.packed_file(),
             tokenizer: prepared.tokenizer_kind(),
-            has_template: prepared.templates.is_some(),
+            templates: prepared.templates,
             threads,
             program,
             model: prepared.model,

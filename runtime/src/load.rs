@@ -43,9 +43,7 @@ impl Prepared {
             Ok(t) => (t, None),
             Err(e) => (None, Some(e.to_string())),
         };
-        let templates = tokenizer
-            .as_ref()
-            .and_then(|t| text::templates(&weights, t));
+        let templates = text::templates(&weights, tokenizer.as_ref());
         let sampling = ModelSampling::new(hob_models::generation::settings(&weights));
         Ok(Prepared {
             weights,

@@ -260,13 +260,10 @@ impl Session {
             self.truncate(self.tokens.len() - 1);
             self.run(&[last], &[0], cancel, |_, _| ())?;
         }
-        let mut text = engine.tokenizer.as_ref().map(|t| {
-            t.decode_stream(DecodeOptions {
-                // Control tokens may mark reasoning; the splitter leaves them out.
-                show_control: request.reasoning.is_some(),
-                ..DecodeOptions::default()
-            })
-        });
+        let mut text = engine
+            .tokenizer
+            .as_ref()
+            .map(|t| t.decode_stream(DecodeOptions::default()));
         let mut splitter = request.reasoning.clone();
         let mut scan = StopScan::new(&request.stop);
         let mut tokens = 0;
@@ -295,20 +292,27 @@ impl Session {
                 top: &top,
             });
             if let Some(stream) = &mut text {
-                let mut answer = stream.push(id);
+                let mut answer = String::new();
                 if let Some(splitter) = &mut splitter {
-                    let piece = std::mem::take(&mut answer);
-                    let is_control = engine
-                        .tokenizer
-                        .as_ref()
-                        .is_some_and(|t| t.kind(id) == Some(TokenKind::Control));
-                    splitter.push(&piece, is_control, |part, text| match part {
+                    let mut out = |part, text: &str| match part {
                         Part::Answer => answer.push_str(text),
-                        Part::Reasoning if flow.is_continue() => {
-                            flow = on(Event::Reasoning(text));
-                        }
+                        Part::Reasoning if flow.is_continue() => flow = on(Event::Reasoning(text)),
                         Part::Reasoning => {}
-                    });
+                    };
+                    let tokenizer = engine.tokenizer.as_ref();
+                    let control = tokenizer
+                        .filter(|t| t.kind(id) == Some(TokenKind::Control))
+                        .and_then(|t| t.piece(id));
+                    match control {
+                        // Control tokens may mark reasoning; the splitter leaves them out.
+                        Some(name) => {
+                            splitter.push(&stream.flush(), false, &mut out);
+                            splitter.push(&String::from_utf8_lossy(name), true, &mut out);
+                        }
+                        None => splitter.push(&stream.push(id), false, &mut out),
+                    }
+                } else {
+                    answer = stream.push(id);
                 }
                 let (ready, hit) = scan.push(&answer);
                 if !ready.is_empty() && flow.is_continue() {

@@ -20,6 +20,7 @@ pub(crate) mod run;
 pub(crate) mod show;
 pub(crate) mod synth;
 pub(crate) mod template;
+pub(crate) mod tokenize;
 pub(crate) mod verify;
 pub(crate) mod welcome;
 
@@ -50,12 +51,13 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Bench(args) => bench::run(&args)?,
         Command::Kernels(args) => kernels::run(&args)?,
         Command::Roofline(args) => roofline::run(&args)?,
+        Command::Tokenize(args) => tokenize::run(&args)?,
         Command::Synth(args) => synth::run(&args)?,
-        Command::Template(args) => template::run(&args)?,
         Command::Doctor(args) => return doctor::run(&args),
         Command::Recommend(args) => recommend::run(&args)?,
         Command::Completions(args) => completions::completions(&args)?,
         Command::Man(args) => completions::man(&args)?,
+        Command::Template(args) => return template::run(&args),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -227,6 +227,11 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
             .write("\n")
             .context("cannot write the answer to standard output")?;
     }
+    if answer.shows_nothing() {
+        eprintln!(
+            "(the model thought and did not answer; `--show-thinking` shows what it thought)"
+        );
+    }
     match &done.finish {
         Finish::ContextFull => {
             eprintln!("(stopped: the context of {context} tokens is full; `--context` sets it)")

@@ -1,7 +1,7 @@
 //! `hob template`: the prompt that a model really sees. A conversation goes in, the text (or the tokens)
 //! that the model's chat template makes of it comes out; no weight is read.
 
-use crate::terminal::Answer;
+use crate::terminal::{Answer, Plain, chain};
 use anyhow::{Context, bail};
 use clap::Args;
 use hob::{ChatOptions, ChatTemplate, Engine, Json, Message};
@@ -9,11 +9,12 @@ use hob_models::files::ModelFiles;
 use hob_models::reasoning::ReasoningFormat;
 use hob_models::template::ChatTemplates;
 use hob_models::text;
-use hob_models::tokenizer::Tokenizer;
+use hob_models::tokenizer::{Span, Tokenizer};
 use hob_models::weights::Weights;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 /// Longest file of messages, tools or a template.
@@ -39,9 +40,9 @@ pub(crate) struct TemplateArgs {
     /// Instructions that precede it
     #[arg(long, value_name = "TEXT", requires = "prompt")]
     system: Option<String>,
-    /// A conversation as JSON
+    /// A conversation as JSON (may be given several times)
     #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
-    messages: Option<PathBuf>,
+    messages: Vec<PathBuf>,
     /// Definitions of tools as a JSON array
     #[arg(long, value_name = "FILE")]
     tools: Option<PathBuf>,
@@ -69,8 +70,8 @@ pub(crate) struct TemplateArgs {
     /// Print the names of the model's templates
     #[arg(long, conflicts_with_all = ["prompt", "messages", "source"])]
     names: bool,
-    /// Print a JSON object: the text, which parts of it are trusted to hold control tokens, the
-    /// tokens, and how the model marks its reasoning
+    /// Print a JSON object for each conversation: the text, which parts of it are trusted to hold
+    /// control tokens, the tokens, and how the model marks its reasoning; or the error
     #[arg(long)]
     json: bool,
 }
@@ -96,63 +97,148 @@ pub(crate) fn read(engine: &Engine, file: &Path) -> anyhow::Result<ChatTemplate>
     Ok(template)
 }
 
-pub(crate) fn run(args: &TemplateArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: &TemplateArgs) -> anyhow::Result<ExitCode> {
     let (templates, tokenizer) = open(&args.model)?;
     if args.names {
-        templates.names().for_each(|name| println!("{name}"));
-        return Ok(());
+        templates
+            .names()
+            .for_each(|name| println!("{}", Plain(name)));
+        return Ok(ExitCode::SUCCESS);
     }
-    let mut conversation = conversation(args)?;
-    if let Some(file) = &args.tools {
-        conversation.options.tools = array(read_json(file)?, file)?;
-    }
-    if let Some(given) = &args.variables {
-        let Json::Object(given) = serde_json::from_str(given).context("--variables is not JSON")?
-        else {
-            bail!("--variables is not a JSON object, such as '{{\"enable_thinking\": false}}'");
-        };
-        conversation.options.variables.extend(given);
-    }
-    let has_tools = !conversation.options.tools.is_empty();
-    let mut template = templates.get(args.name.as_deref(), has_tools)?;
+    let given = Given::read(args)?;
     if args.source {
-        return Ok(Answer::new().write(template.source())?);
+        let template = templates.get(args.name.as_deref(), !given.tools.is_empty())?;
+        Answer::new().write(template.source())?;
+        return Ok(ExitCode::SUCCESS);
     }
-    if let Some(seconds) = args.now {
-        template = template.at(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+    let conversations: Vec<Conversation> = if args.messages.is_empty() {
+        vec![said(args)?]
+    } else {
+        let files = args.messages.iter();
+        files.map(|file| in_file(file)).collect::<Result<_, _>>()?
+    };
+    let mut code = ExitCode::SUCCESS;
+    for conversation in conversations {
+        let seen = see(args, &templates, given.with(conversation));
+        match (seen, args.json) {
+            (Ok(seen), true) => println!("{}", seen.report(tokenizer.as_ref())?),
+            (Ok(seen), false) => seen.show()?,
+            (Err(e), true) => {
+                println!("{}", serde_json::json!({ "error": chain(&e) }));
+                code = ExitCode::FAILURE;
+            }
+            (Err(e), false) => return Err(e),
+        }
     }
+    Ok(code)
+}
+
+/// What the command line gives to every conversation.
+struct Given {
+    tools: Vec<Json>,
+    variables: serde_json::Map<String, Json>,
+    think: Option<bool>,
+    generation_prompt: bool,
+}
+
+impl Given {
+    fn read(args: &TemplateArgs) -> anyhow::Result<Given> {
+        let tools = match &args.tools {
+            Some(file) => array(read_json(file)?, file)?,
+            None => Vec::new(),
+        };
+        let variables = match args.variables.as_deref().map(serde_json::from_str) {
+            None => serde_json::Map::new(),
+            Some(Ok(Json::Object(variables))) => variables,
+            Some(_) => {
+                bail!("--variables is not a JSON object, such as '{{\"enable_thinking\": false}}'")
+            }
+        };
+        Ok(Given {
+            tools,
+            variables,
+            think: match (args.think, args.no_think) {
+                (true, _) => Some(true),
+                (_, true) => Some(false),
+                _ => None,
+            },
+            generation_prompt: !args.no_generation_prompt,
+        })
+    }
+
+    fn with(&self, mut conversation: Conversation) -> Conversation {
+        conversation.generation_prompt &= self.generation_prompt;
+        let options = &mut conversation.options;
+        options.think = self.think;
+        if !self.tools.is_empty() {
+            options.tools.clone_from(&self.tools);
+        }
+        options.variables.extend(self.variables.clone());
+        conversation
+    }
+}
+
+/// A rendered conversation.
+struct Seen {
+    template: ChatTemplate,
+    spans: Vec<Span>,
+}
+
+fn see(
+    args: &TemplateArgs,
+    templates: &ChatTemplates,
+    conversation: Conversation,
+) -> anyhow::Result<Seen> {
     let Conversation {
         messages,
         generation_prompt,
         options,
     } = conversation;
+    let mut template = templates.get(args.name.as_deref(), !options.tools.is_empty())?;
+    if let Some(seconds) = args.now {
+        template = template.at(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+    }
     let spans = hob::render_chat(&template, &messages, generation_prompt, &options)?;
-    let text: String = spans.iter().map(|span| span.text.as_str()).collect();
-    if !args.json {
+    Ok(Seen { template, spans })
+}
+
+impl Seen {
+    fn text(&self) -> String {
+        self.spans.iter().map(|span| span.text.as_str()).collect()
+    }
+
+    fn show(&self) -> anyhow::Result<()> {
+        let text = self.text();
         let mut out = Answer::new();
         out.write(&text)?;
         if std::io::stdout().is_terminal() && !text.ends_with('\n') {
             out.write("\n")?;
         }
-        return Ok(());
+        Ok(())
     }
-    let tokens = tokenizer.as_ref().map(|t| t.encode_spans(&spans));
-    let switch = template.thinking_switch();
-    let markers = template.reasoning().or_else(|| {
-        let tokenizer = tokenizer.as_ref()?;
-        ReasoningFormat::find(|sign| tokenizer.token_id(sign).is_some())
-    });
-    let report = serde_json::json!({
-        "text": text,
-        "spans": spans.iter().map(|s| serde_json::json!({ "text": s.text, "trusted": s.trusted })).collect::<Vec<_>>(),
-        "tokens": tokens.transpose()?,
-        "reasoning": {
-            "markers": markers.map(|m| m.markers().collect::<Vec<_>>()),
-            "switch": switch.map(|s| serde_json::json!({ "variable": s.variable, "on": s.on, "off": s.off })),
-        },
-    });
-    println!("{report}");
-    Ok(())
+
+    fn report(&self, tokenizer: Option<&Tokenizer>) -> anyhow::Result<Json> {
+        let spans = self.spans.iter();
+        let spans = spans.map(|s| serde_json::json!({ "text": s.text, "trusted": s.trusted }));
+        let tokens = tokenizer.map(|t| t.encode_spans(&self.spans));
+        let markers = self.template.reasoning().or_else(|| {
+            let tokenizer = tokenizer?;
+            ReasoningFormat::find(|sign| tokenizer.token_id(sign).is_some())
+        });
+        let switch = self
+            .template
+            .thinking_switch()
+            .map(|s| serde_json::json!({ "variable": s.variable, "on": s.on, "off": s.off }));
+        Ok(serde_json::json!({
+            "text": self.text(),
+            "spans": spans.collect::<Vec<_>>(),
+            "tokens": tokens.transpose()?,
+            "reasoning": {
+                "markers": markers.map(|m| m.markers().collect::<Vec<_>>()),
+                "switch": switch,
+            },
+        }))
+    }
 }
 
 /// The templates of a model or of a file with one, and the tokenizer of a model.
@@ -169,12 +255,13 @@ fn open(path: &Path) -> anyhow::Result<(ChatTemplates, Option<Tokenizer>)> {
         return Ok((templates, None));
     }
     let weights = Weights::parse(ModelFiles::open(&path)?)?;
-    let tokenizer = text::tokenizer(&weights)
-        .context("this model's text cannot be read")?
-        .context("this model has no tokenizer in its file")?;
-    let templates = text::templates(&weights, &tokenizer)
+    let tokenizer = text::tokenizer(&weights).unwrap_or_else(|e| {
+        eprintln!("(no tokens: {})", Plain(&e.to_string()));
+        None
+    });
+    let templates = text::templates(&weights, tokenizer.as_ref())
         .context("this model has no chat template (it may be a base model)")?;
-    Ok((templates, Some(tokenizer)))
+    Ok((templates, tokenizer))
 }
 
 struct Conversation {
@@ -183,54 +270,54 @@ struct Conversation {
     options: ChatOptions,
 }
 
-fn conversation(args: &TemplateArgs) -> anyhow::Result<Conversation> {
-    let mut made = Conversation {
-        messages: Vec::new(),
-        generation_prompt: !args.no_generation_prompt,
-        options: ChatOptions {
-            think: match (args.think, args.no_think) {
-                (true, _) => Some(true),
-                (_, true) => Some(false),
-                _ => None,
-            },
-            ..ChatOptions::default()
+/// The conversation on the command line.
+fn said(args: &TemplateArgs) -> anyhow::Result<Conversation> {
+    let prompt = match args.prompt.as_deref().unwrap_or_default() {
+        "-" => super::run::read_prompt(Some("-"))?,
+        given => given.to_owned(),
+    };
+    let system = args.system.iter().map(|text| Message::new("system", text));
+    Ok(Conversation {
+        messages: system.chain([Message::new("user", prompt)]).collect(),
+        generation_prompt: true,
+        options: ChatOptions::default(),
+    })
+}
+
+/// The conversation in a file.
+fn in_file(file: &Path) -> anyhow::Result<Conversation> {
+    let (messages, mut fields) = match read_json(file)? {
+        Json::Object(mut fields) => match fields.remove("messages") {
+            Some(messages) => (messages, fields),
+            None => bail!("{}: the object has no `messages`", file.display()),
         },
+        messages => (messages, serde_json::Map::new()),
     };
-    let Some(file) = &args.messages else {
-        let system = args.system.iter().map(|text| Message::new("system", text));
-        made.messages.extend(system);
-        let prompt = args.prompt.as_deref().unwrap_or_default();
-        let prompt = if prompt == "-" {
-            super::run::read_prompt(Some("-"))?
-        } else {
-            prompt.to_owned()
-        };
-        made.messages.push(Message::new("user", prompt));
-        return Ok(made);
+    let generation_prompt = match fields.remove("add_generation_prompt") {
+        Some(flag) => flag.as_bool().unwrap_or(true),
+        None => true,
     };
-    let messages = match read_json(file)? {
-        Json::Object(mut fields) => {
-            let Some(messages) = fields.remove("messages") else {
-                bail!("{}: the object has no `messages`", file.display());
-            };
-            if let Some(flag) = fields.remove("add_generation_prompt") {
-                made.generation_prompt &= flag.as_bool().unwrap_or(true);
-            }
-            if let Some(tools) = fields.remove("tools").filter(|tools| !tools.is_null()) {
-                made.options.tools = array(tools, file)?;
-            }
-            made.options.variables = BTreeMap::from_iter(fields);
-            messages
-        }
-        other => other,
-    };
-    for message in array(messages, file)? {
-        let Json::Object(fields) = message else {
-            bail!("{}: a message is not an object", file.display());
-        };
-        made.messages.push(Message::from_fields(fields));
+    let mut options = ChatOptions::default();
+    // An empty list is a template's business: it differs from none.
+    if fields
+        .get("tools")
+        .is_some_and(|t| t.as_array().is_none_or(|t| !t.is_empty()))
+        && let Some(tools) = fields.remove("tools").filter(|tools| !tools.is_null())
+    {
+        options.tools = array(tools, file)?;
     }
-    Ok(made)
+    options.variables = BTreeMap::from_iter(fields);
+    let messages = array(messages, file)?
+        .into_iter()
+        .map(|message| match message {
+            Json::Object(fields) => Ok(Message::from_fields(fields)),
+            _ => bail!("{}: a message is not an object", file.display()),
+        });
+    Ok(Conversation {
+        messages: messages.collect::<Result<_, _>>()?,
+        generation_prompt,
+        options,
+    })
 }
 
 fn array(value: Json, file: &Path) -> anyhow::Result<Vec<Json>> {

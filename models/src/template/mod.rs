@@ -2,7 +2,7 @@
 //! template is Jinja from the model's file, hostile input as everything in it: it runs in a bounded
 //! interpreter (fuel pays for each instruction and for all data that is read or made, before it is made;
 //! nesting has limits, and a stack of its own) and reaches nothing outside. minijinja reads and runs
-//! templates; what they mean is Python's ([`python`]), as in transformers. What leaves is not a string
+//! templates; what they mean is Python's (`python/`), as in transformers. What leaves is not a string
 //! but [`Span`]s: the template's own text, which may hold special tokens, and the text of messages,
 //! which must not. A model without a template has none here either: the caller then runs it raw.
 
@@ -134,7 +134,7 @@ impl ChatTemplate {
         match on_own_stack(|| compile(&template.source, |_| Ok(()))) {
             Some(Ok(())) => Ok(template),
             Some(Err(error)) => Err(TemplateError::Syntax {
-                line: error.line().unwrap_or(0),
+                line: line(&error),
                 why: error
                     .detail()
                     .map_or_else(|| error.kind().to_string(), str::to_owned),
@@ -158,8 +158,8 @@ impl ChatTemplate {
     /// Renders a conversation. `extra` are further variables, such as `tools` or `enable_thinking`.
     ///
     /// The template may look into messages (`'</think>' in content`) and take them apart; whatever it
-    /// does, each character of a message is known as such in the end. Roles, and variables that are
-    /// texts themselves, are the program's words: only what control tokens are written with
+    /// does, each character of a message is known as such in the end. Roles, types of parts, and
+    /// variables that are texts themselves are the program's words: only what control tokens are written with
     /// (`<`, `|`, `[` and the like) is untrusted in them, for templates make control tokens of them.
     ///
     /// # Errors
@@ -247,7 +247,8 @@ impl ChatTemplate {
     }
 }
 
-/// A JSON value as a template sees it, all its texts shaded.
+/// A JSON value as a template sees it, all its texts shaded; of types of parts only the markup, for
+/// templates make control tokens of them (`<|image|>`).
 fn shaded(shade: &Arc<Shade>, value: &Json) -> Result<Value, Error> {
     Ok(match value {
         Json::String(text) => Value::from(shade.cover(text)),
@@ -256,9 +257,13 @@ fn shaded(shade: &Arc<Shade>, value: &Json) -> Result<Value, Error> {
             Sequence::list(items.collect::<Result<_, _>>()?)?
         }
         Json::Object(fields) => {
-            let fields = fields
-                .iter()
-                .map(|(key, value)| Ok((Value::from(shade.cover(key)), shaded(shade, value)?)));
+            let fields = fields.iter().map(|(key, value)| {
+                let value = match (key.as_str(), value) {
+                    ("type", Json::String(name)) => Value::from(shade.markup(name)),
+                    _ => shaded(shade, value)?,
+                };
+                Ok((Value::from(shade.cover(key)), value))
+            });
             let fields = fields.collect::<Result<Vec<_>, Error>>()?;
             Value::from_object(Dict::new(shade, fields)?)
         }
@@ -295,15 +300,13 @@ fn compile<R>(
 fn check_tags(source: &str, syntax: &SyntaxConfig) -> Result<(), Error> {
     let mut tokens = 0;
     for token in machinery::tokenize(source, false, syntax.clone()) {
-        match token?.0 {
+        let (token, span) = token?;
+        match token {
             Token::BlockStart | Token::VariableStart | Token::TemplateData(_) => tokens = 0,
             _ => tokens += 1,
         }
         if tokens > MAX_TAG_TOKENS {
-            return Err(Error::new(
-                ErrorKind::SyntaxError,
-                format!("a tag has more than {MAX_TAG_TOKENS} words"),
-            ));
+            return python::malformed(span, "a tag has more than 10,000 words");
         }
     }
     Ok(())
@@ -324,8 +327,14 @@ fn on_own_stack<R: Send>(work: impl FnOnce() -> R + Send) -> Option<R> {
 #[error("the template raised an exception")]
 struct Raised(String);
 
+/// The line of an error, from 1.
+fn line(error: &Error) -> usize {
+    let own = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
+    own.map_or(error.line().unwrap_or(0), |&python::Line(line)| line)
+}
+
 fn explain(error: &Error, shade: &Shade) -> TemplateError {
-    let line = error.line().unwrap_or(0);
+    let line = line(error);
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
         if let Some(Raised(message)) = cause.downcast_ref() {

@@ -145,7 +145,7 @@ impl Shade {
 
     /// Writes each character of a text as `write` makes it of what it stands for; what is made of
     /// shaded characters is shaded again. `write` gives `None` for a character that stays.
-    pub(super) fn map(&self, text: &str, write: impl Fn(char) -> Option<String>) -> String {
+    pub(super) fn map(&self, text: &str, mut write: impl FnMut(char) -> Option<String>) -> String {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         let mut out = String::with_capacity(text.len());
         for c in text.chars() {

@@ -54,6 +54,13 @@ impl ChatTemplate {
         candidates()
             .into_iter()
             .filter(|(variable, ..)| self.source.contains(variable))
+            // A word that the template does not know turns nothing off.
+            .filter(|(.., off)| match off.as_str() {
+                Some(word) => ['\'', '"']
+                    .iter()
+                    .any(|q| self.source.contains(&format!("{q}{word}{q}"))),
+                None => true,
+            })
             .find(|(variable, on, off)| {
                 let render = |value: &Value| {
                     let variables = BTreeMap::from([((*variable).to_owned(), value.clone())]);

@@ -120,6 +120,15 @@ pub(super) const FILTERS: &[(&str, Call)] = &[
         None => refuse("only numbers have an absolute value"),
     }),
     ("round", round),
+    ("attr", |py, mut args| {
+        let value = args.need("value")?;
+        let name = args.need("name")?;
+        match kind(&value) {
+            // Entries are no attributes; methods are.
+            Kind::Dict(_) => py.attribute(&Value::from_object(Dict::new(py.shade, [])?), &name),
+            _ => py.attribute(&value, &name),
+        }
+    }),
     ("tojson", super::json::tojson),
 ];
 
@@ -264,6 +273,9 @@ fn indent(py: &mut Python<'_, '_, '_>, mut args: Args) -> Result<Value, Error> {
 
 fn truncate(py: &mut Python<'_, '_, '_>, mut args: Args) -> Result<Value, Error> {
     let value = args.need("value")?;
+    if !matches!(kind(&value), Kind::Text(_) | Kind::Undefined) {
+        return refuse(format!("only text is truncated, not {}", type_name(&value)));
+    }
     let text = py.str(&value)?;
     let length = args.int("length")?.unwrap_or(255).max(0) as usize;
     let kills_words = args.flag("killwords", false);
@@ -290,6 +302,9 @@ fn to_int(
     otherwise: Value,
     base: i64,
 ) -> Result<Value, Error> {
+    if value.is_undefined() {
+        return refuse("an undefined value is no integer");
+    }
     let truncated = |x: f64| {
         // Python raises for NaN, and Jinja lets it.
         (x.is_finite() && x.abs() < 1e38).then(|| integer(x.trunc() as i128))
@@ -303,7 +318,7 @@ fn to_int(
         return Ok(otherwise);
     };
     let plain = py.shade.plain(text);
-    let digits = plain.trim_matches(super::text::is_space).replace('_', "");
+    let digits = plain.trim_matches(super::cuts::is_space).replace('_', "");
     let (sign, bare) = match digits.strip_prefix('-') {
         Some(bare) => (-1, bare),
         None => (1, digits.strip_prefix('+').unwrap_or(&digits)),
@@ -329,7 +344,7 @@ fn to_float(py: &Python<'_, '_, '_>, value: &Value) -> Option<f64> {
         Kind::Text(text) => {
             let plain = py.shade.plain(text);
             plain
-                .trim_matches(super::text::is_space)
+                .trim_matches(super::cuts::is_space)
                 .replace('_', "")
                 .parse()
                 .ok()
@@ -345,6 +360,11 @@ fn round(_: &mut Python<'_, '_, '_>, mut args: Args) -> Result<Value, Error> {
     let Some(x) = number(&value) else {
         return refuse("only numbers can be rounded");
     };
+    if let (Number::Int(i), None) = (x, &method)
+        && precision >= 0
+    {
+        return Ok(integer(i));
+    }
     let scale = 10f64.powi(precision);
     let x = x.float();
     let rounded = match method.as_ref().and_then(Value::as_str) {

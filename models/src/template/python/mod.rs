@@ -1,10 +1,12 @@
 //! What Python gives to Jinja in transformers: operators, methods, printing and filters with Python's
-//! meaning, exact in results and in refusals. minijinja reads templates and runs them; [`rewrite`]
+//! meaning, exact in results and in refusals. minijinja reads templates and runs them; `rewrite.rs`
 //! makes it call these functions where its own differ. All see through shades ([`Shade`]) and pay for
 //! their work with fuel.
 
 mod args;
+mod cuts;
 mod filters;
+mod is_tests;
 mod json;
 mod methods;
 mod objects;
@@ -12,7 +14,7 @@ mod operators;
 mod printing;
 mod rewrite;
 mod sequences;
-mod tests;
+mod subscripts;
 mod text;
 
 use std::sync::Arc;
@@ -23,7 +25,7 @@ use minijinja::{Environment, Error, ErrorKind, State};
 use super::shade::Shade;
 use args::Args;
 pub(super) use objects::{Dict, Sequence};
-pub(super) use rewrite::rewrite;
+pub(super) use rewrite::{Line, malformed, rewrite};
 
 /// Python's side of a running template.
 struct Python<'a, 'template, 'env> {
@@ -164,7 +166,7 @@ pub(super) fn install(environment: &mut Environment<'static>, shade: &Arc<Shade>
             },
         );
     }
-    for &(name, call) in tests::TESTS {
+    for &(name, call) in is_tests::TESTS {
         let shade = shade.clone();
         environment.add_test(
             name,

@@ -62,14 +62,14 @@ pub(crate) struct Sequence {
 
 impl Sequence {
     pub(crate) fn list(items: Vec<Value>) -> Result<Value, Error> {
-        Self::new(items, false)
+        Self::value(items, false)
     }
 
     pub(crate) fn tuple(items: Vec<Value>) -> Result<Value, Error> {
-        Self::new(items, true)
+        Self::value(items, true)
     }
 
-    fn new(items: Vec<Value>, is_tuple: bool) -> Result<Value, Error> {
+    fn value(items: Vec<Value>, is_tuple: bool) -> Result<Value, Error> {
         Ok(Value::from_object(Self {
             depth: depth_around(&items)?,
             items,

@@ -78,6 +78,11 @@ impl Python<'_, '_, '_> {
             Kind::Bool(flag) => out.push_str(if flag { "True" } else { "False" }),
             Kind::Int(i) => out.push_str(&i.to_string()),
             Kind::Float(x) => out.push_str(&float(x)),
+            Kind::Text(text) if value.is_safe() => {
+                out.push_str("Markup(");
+                self.repr_text(text, out)?;
+                out.push(')');
+            }
             Kind::Text(text) => self.repr_text(text, out)?,
             Kind::List(list) => items("[", list, "]", out)?,
             Kind::Tuple(tuple) => {
@@ -168,6 +173,16 @@ impl Python<'_, '_, '_> {
         let places = pattern.matches(['{', '%']).count();
         let mut longest = 32;
         let mut args = Vec::new();
+        // `'%(name)s' % {...}`
+        let mut named = named;
+        let mut values = values;
+        if let [only] = values.as_slice()
+            && let Kind::Dict(dict) = kind(only)
+            && pattern.contains("%(")
+        {
+            named.extend(dict.entries().iter().cloned());
+            values.clear();
+        }
         for value in values {
             if pattern.contains('*') {
                 self.pay(value.as_usize().unwrap_or(0))?;
@@ -199,6 +214,14 @@ impl Python<'_, '_, '_> {
         values: Vec<Value>,
         named: Vec<(Value, Value)>,
     ) -> Result<Value, Error> {
+        let pattern = text.as_str().unwrap_or_default().replace("%%", "");
+        let takes = pattern.matches(['%', '*']).count();
+        // What is looked into by name or index need not be taken by a place.
+        let is_container = |v: &Value| matches!(kind(v), Kind::Dict(_) | Kind::List(_));
+        let looked_into = matches!(values.as_slice(), [only] if is_container(only));
+        if values.len() > takes && !looked_into {
+            return refuse("the text has fewer places than there are values");
+        }
         self.format(FormatStyle::Printf, text, values, named)
     }
 

@@ -18,6 +18,18 @@ pub(crate) fn rewrite<'a>(template: &Stmt<'a>) -> Result<Stmt<'a>, Error> {
     Rewriter { nodes: 0 }.stmt(template)
 }
 
+const ALONE: &str = "a chat template cannot include, import or extend others";
+
+/// The line of an error that this module found.
+#[derive(Debug, thiserror::Error)]
+#[error("in line {0}")]
+pub(crate) struct Line(pub(crate) usize);
+
+pub(crate) fn malformed<T>(span: Span, why: &'static str) -> Result<T, Error> {
+    let line = Line(span.start_line.into());
+    Err(Error::new(ErrorKind::SyntaxError, why).with_source(line))
+}
+
 struct Rewriter {
     nodes: usize,
 }
@@ -33,6 +45,11 @@ fn filter<'a>(name: &'static str, of: Expr<'a>, args: Vec<Expr<'a>>, span: Span)
     ))
 }
 
+/// Whether several names are assigned to.
+fn is_list(target: &Expr<'_>) -> bool {
+    matches!(target, Expr::List(_) | Expr::Tuple(_))
+}
+
 fn constant<'a>(value: impl Into<Value>, span: Span) -> Expr<'a> {
     let value = value.into();
     Expr::Const(Spanned::new(ast::Const { value }, span))
@@ -42,11 +59,7 @@ impl Rewriter {
     fn count(&mut self, span: Span) -> Result<(), Error> {
         self.nodes += 1;
         if self.nodes > MAX_NODES {
-            let line = span.start_line;
-            return Err(Error::new(
-                ErrorKind::SyntaxError,
-                format!("the template is too large (at line {line})"),
-            ));
+            return malformed(span, "the template is too large");
         }
         Ok(())
     }
@@ -91,7 +104,14 @@ impl Rewriter {
                 s,
                 ast::ForLoop {
                     target: self.target(&s.target)?,
-                    iter: filter("=iter", self.expr(&s.iter)?, vec![], s.iter.span()),
+                    iter: {
+                        let name = if is_list(&s.target) {
+                            "=iter-unpack"
+                        } else {
+                            "=iter"
+                        };
+                        filter(name, self.expr(&s.iter)?, vec![], s.iter.span())
+                    },
                     filter_expr: self.option(&s.filter_expr)?,
                     recursive: s.recursive,
                     body: self.body(&s.body)?,
@@ -127,7 +147,10 @@ impl Rewriter {
                 s,
                 ast::Set {
                     target: self.target(&s.target)?,
-                    expr: self.expr(&s.expr)?
+                    expr: match self.expr(&s.expr)? {
+                        expr if is_list(&s.target) => filter("=unpack", expr, vec![], s.span()),
+                        expr => expr,
+                    }
                 }
             ),
             Stmt::SetBlock(s) => node!(
@@ -137,14 +160,6 @@ impl Rewriter {
                     target: self.target(&s.target)?,
                     filter: self.option(&s.filter)?,
                     body: self.body(&s.body)?,
-                }
-            ),
-            Stmt::AutoEscape(s) => node!(
-                AutoEscape,
-                s,
-                ast::AutoEscape {
-                    enabled: self.expr(&s.enabled)?,
-                    body: self.body(&s.body)?
                 }
             ),
             Stmt::FilterBlock(s) => node!(
@@ -184,13 +199,16 @@ impl Rewriter {
                     call: self.call(&s.call)?
                 }
             ),
-            // There is one template and nothing to import.
-            Stmt::Extends(_) | Stmt::Include(_) | Stmt::Import(_) | Stmt::FromImport(_) => {
-                return Err(Error::new(
-                    ErrorKind::SyntaxError,
-                    "chat templates cannot include, import or extend others",
-                ));
+            Stmt::AutoEscape(s) => {
+                let why =
+                    "chat templates are text: HTML cannot be escaped by itself (`autoescape`)";
+                return malformed(s.span(), why);
             }
+            // There is one template and nothing to import.
+            Stmt::Extends(s) => return malformed(s.span(), ALONE),
+            Stmt::Include(s) => return malformed(s.span(), ALONE),
+            Stmt::Import(s) => return malformed(s.span(), ALONE),
+            Stmt::FromImport(s) => return malformed(s.span(), ALONE),
         })
     }
 
@@ -200,15 +218,38 @@ impl Rewriter {
     ) -> Result<Spanned<ast::Macro<'a>>, Error> {
         self.count(old.span())?;
         let args = old.args.iter().map(|arg| self.target(arg));
-        Ok(Spanned::new(
-            ast::Macro {
-                name: old.name,
-                args: args.collect::<Result<_, Error>>()?,
-                defaults: self.exprs(&old.defaults)?,
-                body: self.body(&old.body)?,
-            },
-            old.span(),
-        ))
+        let args = args.collect::<Result<_, Error>>()?;
+        // Defaults may name earlier arguments: they are set in the body, from left to right.
+        let mut body = Vec::new();
+        let with_default = old.args.len().saturating_sub(old.defaults.len());
+        for (arg, default) in old.args.iter().skip(with_default).zip(&old.defaults) {
+            let span = arg.span();
+            let is_missing = ast::Test {
+                name: "undefined",
+                expr: self.target(arg)?,
+                args: Vec::new(),
+            };
+            let set = ast::Set {
+                target: self.target(arg)?,
+                expr: self.expr(default)?,
+            };
+            body.push(Stmt::IfCond(Spanned::new(
+                ast::IfCond {
+                    expr: Expr::Test(Spanned::new(is_missing, span)),
+                    true_body: vec![Stmt::Set(Spanned::new(set, span))],
+                    false_body: Vec::new(),
+                },
+                span,
+            )));
+        }
+        body.extend(self.body(&old.body)?);
+        let new = ast::Macro {
+            name: old.name,
+            args,
+            defaults: Vec::new(),
+            body,
+        };
+        Ok(Spanned::new(new, old.span()))
     }
 
     fn call<'a>(&mut self, old: &Spanned<ast::Call<'a>>) -> Result<Spanned<ast::Call<'a>>, Error> {

@@ -192,6 +192,15 @@ fn length(py: &mut Python<'_, '_, '_>, mut args: Args) -> Result<Value, Error> {
 }
 
 impl Python<'_, '_, '_> {
+    /// The items; none of what is not true, be it None.
+    fn items_if_any(&self, value: &Value) -> Result<Vec<Value>, Error> {
+        if value.is_true() {
+            self.items(value)
+        } else {
+            Ok(Vec::new())
+        }
+    }
+
     /// What stands at a path such as `function.name` or `0`.
     fn at_path(&self, value: &Value, path: &Value) -> Result<Value, Error> {
         let Some(path) = path.as_str() else {
@@ -323,8 +332,7 @@ fn groupby(py: &mut Python<'_, '_, '_>, mut args: Args) -> Result<Value, Error> 
 }
 
 fn map(py: &mut Python<'_, '_, '_>, mut args: Args) -> Result<Value, Error> {
-    let value = args.need("value")?;
-    let items = py.items(&value)?;
+    let items = py.items_if_any(&args.need("value")?)?;
     let mut mapped = Vec::new();
     if let Some(attribute) = args.named("attribute") {
         let default = args.named("default");
@@ -365,7 +373,7 @@ fn select(
     } else {
         None
     };
-    let items = py.items(&value)?;
+    let items = py.items_if_any(&value)?;
     let test = args.take("test");
     let mut call = vec![Value::UNDEFINED];
     call.extend(args.rest());

@@ -55,7 +55,8 @@ pub(super) const TESTS: &[(&str, Call)] = &[
     ("undefined", |_, args| is(args, Value::is_undefined)),
     ("callable", |_, args| {
         is(args, |v| {
-            matches!(kind(v), Kind::Other) && v.as_object().is_some()
+            // An undefined value can be called, to say that it is undefined.
+            v.is_undefined() || (matches!(kind(v), Kind::Other) && v.as_object().is_some())
         })
     }),
     ("none", |_, args| {
