@@ -102,6 +102,11 @@ say "/params temprature 1"
 expect "there is no parameter"
 say "/params temperature hot"
 expect "error"
+say "/think off"
+expect "no switch for thinking"
+say "/think hide"
+say "/think"
+expect "thoughts are hidden"
 say "/stats"
 say "/params"
 expect "when_full"
@@ -152,6 +157,42 @@ expect "2 messages from hostile.json"
 [ "$(T display-message -p '#{pane_title}')" != OWNED ] || fail "the title was changed"
 expect $'x\ufffd[2J\ufffd[Hy\ufffd31mz'
 shot "escapes of a loaded file"
+
+# Markdown and wide characters: wrapped between words and characters, looks for marks, tables left alone.
+# (The name has a space: completion writes a backslash before it.)
+python3 - <<'WIDE'
+import json
+answer = """## 見出し heading
+
+Some **strong words** and `inline code` in a paragraph that is longer than the line.
+
+1. 日本語の文章は単語の間に空白がありません。だから文字の間で折り返します。それだけです。
+2. Emoji 🙂 👩‍🚀 and flags 🇫🇷 have the width that they take.
+
+| a table | is left | as it is |
+|---|---|---|
+
+```python
+print("code is left as it is, however long the line may be, and so it runs over the edge")
+```"""
+said = [{"role": "user", "content": "Wide?"}, {"role": "assistant", "content": answer}]
+json.dump(said, open("wide text.json", "w"))
+WIDE
+T send-keys "/load wide" Tab
+expect "/load wide\\ text.json"
+T send-keys Enter
+expect "2 messages from wide text.json"
+prompt
+shot "Markdown and wide characters"
+T capture-pane -p -e >looks
+for look in '1m.*strong words' '36m`inline code' '1m.*heading' '35m.*1\.'; do
+    grep -q "$look" looks || fail "no $look"
+done
+T capture-pane -p -J | python3 -c '
+import sys, unicodedata
+width = lambda s: sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in s if c != "\u200d")
+long = [l for l in sys.stdin.read().splitlines() if width(l) > 70 and not l.startswith("print")]
+sys.exit(bool(long) and f"too long: {long}")' || fail "a line is too long"
 say "/reset"
 
 # Lines that belong together: pasted, in a block, with a backslash, with Alt-Enter. The cursor goes up
@@ -231,7 +272,19 @@ expect "a line that is longer than forty columns of this terminal"
 T send-keys C-c
 sleep 0.3
 
-# A full context says so.
+# Answers into a pipe, messages from the terminal: no prompt and no escape goes into the pipe.
+T send-keys "/exit" Enter
+expect "exit code 0"
+start 70 24 "--max-tokens 60 | tee piped"
+say "Name the three primary colors."
+expect "Blue"
+T send-keys C-d
+expect "exit code 0"
+grep -q '^Red (R)$' piped || fail "the answer is not in the pipe"
+! grep -qP '\x1b|>>>|Name the' piped || fail "there is more than answers in the pipe"
+
+# A full context says so; while an answer is written, too.
+start 70 24 "--verbose"
 say "/params context 120"
 say "/reset"
 say "Write a very long story about a river and its fish, please."
@@ -243,6 +296,9 @@ expect "when_full must be stop or drop-oldest"
 say "/params when_full=drop-oldest max_tokens=20"
 say "And then?"
 expect "no longer sees the oldest 2 messages"
+say "/params max_tokens=150"
+say "Write a very long story about a fox."
+expect "tokens are forgotten"
 shot "a full context"
 
 T send-keys C-c
@@ -274,7 +330,7 @@ assert open("piped").read() == answer + "\n", answer
 CHECK
 # A conversation in one process or taken up by another: the same answer.
 printf 'Name the three primary colors.\nWhich is the first?\n' | "$HOB" chat model.gguf --temperature 0 --max-tokens 40 >whole
-printf 'Which is the first?\n' | "$HOB" chat model.gguf --temperature 0 --max-tokens 40 --load piped.json 2>/dev/null | sed 1,/Yellow/d >parts
+printf 'Which is the first?\n' | "$HOB" chat model.gguf --temperature 0 --max-tokens 40 --load piped.json 2>/dev/null >parts
 [ "$(tail -n "$(wc -l <parts)" whole)" = "$(cat parts)" ] || fail "another answer after /load"
 if printf 'Hello\n/nonsense\nHello\n' | "$HOB" chat model.gguf --max-tokens 40 >/dev/null 2>error; then
     fail "a script's mistake is not an error"

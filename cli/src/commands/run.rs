@@ -101,7 +101,8 @@ fn split(words: &[String]) -> anyhow::Result<(Option<&str>, Option<&str>)> {
         [model, prompt, ..] => (Some(model), Some(prompt)),
         [word] if word != "-" && names_model(word)? => (Some(word), None),
         [word] if looks_like_a_model(word) => bail!(
-            "no model `{word}` here (`hob list` shows the store, `hob pull` fills it); if that is the prompt, pipe it in: echo {word} | hob run"
+            "no model `{word}` here (`hob list` shows the store, `hob pull` fills it){}; if that is the prompt, pipe it in: echo {word} | hob run",
+            crate::nearest::did_you_mean(word)
         ),
         [word] => (None, Some(word)),
     })

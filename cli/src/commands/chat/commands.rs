@@ -1,7 +1,7 @@
 //! What a line of input means: a command with its arguments, or a message. The table of commands is the
 //! one source of their names, of `/help` and of completion.
 
-use super::input::unquote;
+use super::input::{file_name, unquote};
 
 /// A command of the conversation.
 #[derive(Debug, PartialEq, Eq)]
@@ -125,10 +125,10 @@ fn arguments(entry: &Entry, rest: &str) -> Result<Command, String> {
                 Some(path) if path.is_empty() || path.starts_with(' ') => (true, path.trim()),
                 _ => (false, rest),
             };
-            let path = (!path.is_empty()).then(|| path.to_owned());
+            let path = (!path.is_empty()).then(|| file_name(path));
             return Ok(Command::Save { path, overwrite });
         }
-        "/load" => return some.map(|s| Command::Load(s.to_owned())).ok_or_else(usage),
+        "/load" => return some.map(|s| Command::Load(file_name(s))).ok_or_else(usage),
         "/params" => return params(rest),
         "/think" => {
             let think = match rest {
@@ -187,7 +187,7 @@ fn unknown(word: &str) -> String {
         .iter()
         .flat_map(|e| e.aliases.iter().chain([&e.name]));
     let near = known
-        .map(|name| (distance(name, word), name))
+        .map(|name| (strsim::damerau_levenshtein(name, word), name))
         .min()
         .filter(|&(d, _)| d <= 2);
     let near = near.map_or(String::new(), |(_, name)| {
@@ -196,24 +196,6 @@ fn unknown(word: &str) -> String {
     format!(
         "there is no command {word}{near}; /help shows all. A message that begins with / needs a space before it"
     )
-}
-
-/// Single characters to add, remove or change between two words (Levenshtein's distance).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut last = i + 1;
-        let mut next = vec![last];
-        for (y, pair) in b.iter().zip(row.windows(2)) {
-            let (diagonal, above) = (pair.first().copied(), pair.last().copied());
-            let change = diagonal.unwrap_or(0) + usize::from(x != *y);
-            last = change.min(last + 1).min(above.unwrap_or(0) + 1);
-            next.push(last);
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -16,15 +16,11 @@ impl Chat {
         match &self.model.installed {
             Some(installed) => {
                 let m = &installed.manifest;
-                row(
-                    "size",
-                    format!(
-                        "{} ({} as fetched)",
-                        bytes(m.stored_size()),
-                        bytes(m.size())
-                    ),
-                );
-                row("sha256", format!("{} (as fetched)", m.hashes().join(", ")));
+                let (stored, fetched) = (bytes(m.stored_size()), bytes(m.size()));
+                row("size", format!("{stored} ({fetched} as fetched)"));
+                for hash in m.hashes() {
+                    row("sha256", format!("{hash} (of the file as fetched)"));
+                }
                 row("source", format!("{}, licence {}", m.source, m.licence));
             }
             None => {

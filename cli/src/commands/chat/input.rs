@@ -6,8 +6,8 @@
 
 use super::commands;
 use crate::style::Look;
-use crate::terminal::{Plain, steers};
-use anyhow::{Context as _, bail};
+use crate::terminal::{Plain, bytes, steers};
+use anyhow::Context as _;
 use rustyline::completion::{Completer, FilenameCompleter, Pair};
 use rustyline::error::ReadlineError;
 use rustyline::highlight::Highlighter;
@@ -40,6 +40,8 @@ pub(super) enum Read {
     Interrupted {
         idle: bool,
     },
+    /// What was typed cannot be used, and why.
+    Unusable(String),
     End,
 }
 
@@ -55,6 +57,8 @@ pub(super) enum Input {
         person: bool,
         /// Lines read so far.
         count: usize,
+        /// A line is being waited for.
+        waits: Arc<AtomicBool>,
     },
 }
 
@@ -64,7 +68,11 @@ impl Input {
         let person = std::io::stdin().is_terminal();
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         if !person || dumb {
-            return Ok(Input::Lines { person, count: 0 });
+            return Ok(Input::Lines {
+                person,
+                count: 0,
+                waits: Arc::default(),
+            });
         }
         let config = Config::builder()
             .max_history_size(HISTORY)
@@ -108,6 +116,14 @@ impl Input {
         }
     }
 
+    /// Whether a line is being waited for now, where no editor sees Ctrl-C.
+    pub(super) fn waits_for_lines(&self) -> Arc<AtomicBool> {
+        match self {
+            Input::Editor { .. } => Arc::default(),
+            Input::Lines { waits, .. } => waits.clone(),
+        }
+    }
+
     /// Lines read from a file or a pipe so far, for error messages.
     pub(super) fn lines(&self) -> usize {
         match self {
@@ -119,16 +135,25 @@ impl Input {
     /// The next message or command.
     pub(super) fn next(&mut self) -> anyhow::Result<Read> {
         let (editor, idle) = match self {
-            Input::Lines { person, count } => return lines(*person, count),
+            Input::Lines {
+                person,
+                count,
+                waits,
+            } => {
+                waits.store(true, Relaxed);
+                let read = lines(*person, count);
+                waits.store(false, Relaxed);
+                return read;
+            }
             Input::Editor { editor, idle } => (editor, idle),
         };
         match editor.readline(PROMPT) {
             Ok(text) => {
                 if text.len() > MAX_BYTES {
-                    bail!(
-                        "the message has {} bytes; the limit is {MAX_BYTES}",
-                        text.len()
-                    );
+                    let limit = bytes(MAX_BYTES as u64);
+                    return Ok(Read::Unusable(format!(
+                        "the message is longer than {limit}"
+                    )));
                 }
                 if !text.trim().is_empty() {
                     editor.add_history_entry(text.as_str()).context("history")?;
@@ -139,9 +164,9 @@ impl Input {
                 idle: idle.swap(false, Relaxed),
             }),
             Err(ReadlineError::Eof) => Ok(Read::End),
-            Err(ReadlineError::Io(e)) if e.kind() == std::io::ErrorKind::InvalidData => {
-                bail!("what was typed is not UTF-8; set the terminal to UTF-8")
-            }
+            Err(ReadlineError::Io(e)) if e.kind() == std::io::ErrorKind::InvalidData => Ok(
+                Read::Unusable("what was typed is not UTF-8; set the terminal to UTF-8".to_owned()),
+            ),
             Err(e) => Err(e).context("cannot read from the terminal"),
         }
     }
@@ -163,7 +188,10 @@ fn lines(person: bool, count: &mut usize) -> anyhow::Result<Read> {
         read.context("cannot read from standard input")?;
         *count += 1;
         if text.len() + raw.len() > MAX_BYTES {
-            bail!("line {count} of standard input makes a message of more than {MAX_BYTES} bytes");
+            let limit = bytes(MAX_BYTES as u64);
+            return Ok(Read::Unusable(format!(
+                "line {count} of standard input makes a message longer than {limit}"
+            )));
         }
         if raw.is_empty() {
             // A block that is never closed ends with the input.
@@ -173,10 +201,15 @@ fn lines(person: bool, count: &mut usize) -> anyhow::Result<Read> {
             });
         }
         // The error must not quote the line.
-        let line = String::from_utf8(raw).map_err(|e| {
-            let at = e.utf8_error().valid_up_to();
-            anyhow::anyhow!("line {count} of standard input is not UTF-8 (byte {at})")
-        })?;
+        let line = match String::from_utf8(raw) {
+            Ok(line) => line,
+            Err(e) => {
+                let at = e.utf8_error().valid_up_to();
+                return Ok(Read::Unusable(format!(
+                    "line {count} of standard input is not UTF-8 (byte {at})"
+                )));
+            }
+        };
         let line = line.strip_suffix('\n').unwrap_or(&line);
         text.push_str(line.strip_suffix('\r').unwrap_or(line));
         if open_block(&text) {
@@ -197,6 +230,16 @@ fn open_block(text: &str) -> bool {
             .strip_prefix("/system")
             .is_some_and(|t| t.trim_start().starts_with(BLOCK));
     begins && text.matches(BLOCK).count() % 2 == 1
+}
+
+/// The name of a file as it was typed: a `\\` takes the meaning of what follows it, as completion writes
+/// it, and so do quotes around the whole.
+pub(super) fn file_name(text: &str) -> String {
+    let quoted = |mark: char| text.strip_prefix(mark)?.strip_suffix(mark);
+    match quoted('"').or_else(|| quoted('\'')) {
+        Some(inner) => inner.to_owned(),
+        None => rustyline::completion::unescape(text, Some('\\')).into_owned(),
+    }
 }
 
 /// A message without the `"""` around it.
@@ -332,6 +375,8 @@ mod tests {
         ] {
             assert!(!open_block(closed), "{closed:?}");
         }
+        assert_eq!(file_name("a\\ b\\(1\\).json"), "a b(1).json");
+        assert_eq!(file_name("\"a b.json\""), "a b.json");
         assert_eq!(unquote("\"\"\"\n a\nb\n\"\"\""), " a\nb");
         assert_eq!(unquote("a \"\"\"b\"\"\""), "a \"\"\"b\"\"\"");
     }

@@ -172,7 +172,12 @@ impl Markdown {
                     self.in_list = false;
                 }
                 self.page.verbatim(marks, look);
-                self.page.hang = indent + if mark > 0 { mark + 1 } else { 0 };
+                self.page.hang = match kind {
+                    // Some models begin their answers with a space.
+                    Kind::Paragraph if !self.in_list => 0,
+                    Kind::Paragraph => indent,
+                    _ => indent + mark + 1,
+                };
                 for c in rest.chars() {
                     self.word.push(c);
                     self.place_words();

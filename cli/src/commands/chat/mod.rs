@@ -33,6 +33,7 @@ use settings::{Settings, WhenFullArg};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::Ordering::Relaxed;
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -109,6 +110,8 @@ struct Chat {
     /// Where the conversation was saved or loaded last.
     place: Option<PathBuf>,
     model: ModelFile,
+    /// A person is there, and not a script.
+    person: bool,
 }
 
 /// Where the model came from.
@@ -189,9 +192,14 @@ pub(crate) fn run(args: ChatArgs) -> anyhow::Result<ExitCode> {
         ..SessionOptions::default()
     });
     let cancel = Cancel::new();
-    let raised = cancel.clone();
-    ctrlc::set_handler(move || raised.cancel()).context("cannot watch for Ctrl-C")?;
     let input = Input::open(screen.color(), Settings::names())?;
+    let (raised, waits) = (cancel.clone(), input.waits_for_lines());
+    let stop = move || match waits.load(Relaxed) {
+        // Nobody else would notice: lines are read without an editor.
+        true => std::process::exit(130),
+        false => raised.cancel(),
+    };
+    ctrlc::set_handler(stop).context("cannot watch for Ctrl-C")?;
     let mut chat = Chat {
         engine,
         session,
@@ -205,9 +213,10 @@ pub(crate) fn run(args: ChatArgs) -> anyhow::Result<ExitCode> {
         cancel,
         place: None,
         model,
+        person: input.person(),
     };
     chat.check_template()?;
     chat.check_context();
-    let input = repl::greet(&mut chat, input, loaded)?;
+    repl::greet(&mut chat, loaded.as_deref())?;
     repl::run(&mut chat, input)
 }

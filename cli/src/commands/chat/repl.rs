@@ -9,33 +9,28 @@ use crate::terminal::{chain, is_broken_pipe};
 use anyhow::{Context, anyhow, bail};
 use hob::{Message, SessionError};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Bytes of a message that a notice repeats.
 const PREVIEW: usize = 60;
 
 /// The first lines that a person sees; takes up a conversation that was loaded.
-pub(super) fn greet(
-    chat: &mut Chat,
-    input: Input,
-    loaded: Option<PathBuf>,
-) -> anyhow::Result<Input> {
-    if input.person() {
+pub(super) fn greet(chat: &mut Chat, loaded: Option<&Path>) -> anyhow::Result<()> {
+    if chat.person {
         let name = chat.model_name();
         chat.screen.note(&format!(
             "{name}; /help shows the commands, Ctrl-D leaves; nothing is written unless you /save it"
         ));
     }
     if let Some(path) = loaded {
-        chat.take_up(&path)?;
+        chat.take_up(path)?;
     }
-    Ok(input)
+    Ok(())
 }
 
 /// Runs the conversation.
 pub(super) fn run(chat: &mut Chat, mut input: Input) -> anyhow::Result<ExitCode> {
-    let person = input.person();
     // Ctrl-C was typed at an empty prompt just before.
     let mut leaving = false;
     loop {
@@ -52,6 +47,11 @@ pub(super) fn run(chat: &mut Chat, mut input: Input) -> anyhow::Result<ExitCode>
                 leaving = idle;
                 continue;
             }
+            Ok(Read::Unusable(why)) if chat.person => {
+                chat.screen.error(&why);
+                continue;
+            }
+            Ok(Read::Unusable(why)) => bail!(why),
             Err(e) => return Err(e),
         };
         leaving = false;
@@ -60,13 +60,13 @@ pub(super) fn run(chat: &mut Chat, mut input: Input) -> anyhow::Result<ExitCode>
             Ok(ControlFlow::Continue(())) => {}
             Ok(ControlFlow::Break(())) => return Ok(ExitCode::SUCCESS),
             Err(e) if is_broken_pipe(&e) => return Err(e),
-            Err(e) if person => chat.screen.error(&chain(&e)),
+            Err(e) if chat.person => chat.screen.error(&chain(&e)),
             Err(e) => {
                 return Err(e.context(format!("line {} of standard input", input.lines())));
             }
         }
         // A script is stopped by Ctrl-C as a whole.
-        if !person && chat.cancel.is_cancelled() {
+        if !chat.person && chat.cancel.is_cancelled() {
             return Ok(ExitCode::from(130));
         }
     }
@@ -262,6 +262,8 @@ impl Chat {
             .iter()
             .rposition(|m| m.role() == "user")
             .unwrap_or(messages.len());
+        // In a script, standard output is for answers.
+        let from = if self.person { from } else { messages.len() };
         for message in messages.get(from..).unwrap_or_default() {
             let look = match message.role() {
                 "user" => Look::Mark,
@@ -301,6 +303,9 @@ impl Chat {
     }
 
     fn edit(&mut self) -> anyhow::Result<()> {
+        if !self.person {
+            bail!("there is no terminal for an editor; /undo, and give the message anew");
+        }
         let old = self
             .conversation
             .last_question()

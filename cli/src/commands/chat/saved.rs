@@ -75,7 +75,9 @@ pub(super) fn save(
         .with_context(name)?;
     let mut text = serde_json::to_string_pretty(&file).with_context(name)?;
     text.push('\n');
-    temp.write_all(text.as_bytes()).with_context(name)?;
+    temp.as_file_mut()
+        .write_all(text.as_bytes())
+        .with_context(name)?;
     temp.as_file().sync_all().with_context(name)?;
     if overwrite {
         temp.persist(&target)

@@ -87,10 +87,20 @@ impl Screen {
                 self.end()?;
                 put("\n")?;
             }
-            Thinking::Hidden { .. } => self.progress(""),
+            Thinking::Hidden { words } => self.fold(words),
             Thinking::No => {}
         }
         self.write(text, Look::Plain)
+    }
+
+    /// What is left of thoughts that were not shown.
+    fn fold(&self, words: usize) {
+        self.progress("");
+        if io::stderr().is_terminal() {
+            self.note(&format!(
+                "thought in {words} words; `/think show` shows thoughts"
+            ));
+        }
     }
 
     /// Shows a piece of a text, at once; `base` is the look of what has no mark in it.
@@ -115,8 +125,8 @@ impl Screen {
 
     /// The end of a text: its last line is ended.
     pub(super) fn end(&mut self) -> io::Result<()> {
-        if let Thinking::Hidden { .. } = std::mem::replace(&mut self.thinking, Thinking::No) {
-            self.progress("");
+        if let Thinking::Hidden { words } = std::mem::replace(&mut self.thinking, Thinking::No) {
+            self.fold(words);
         }
         match self.writing.take() {
             Some(Writing::Dressed(mut markdown)) => put(&markdown.finish(self.wrap.then(columns))),

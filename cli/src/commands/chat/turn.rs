@@ -27,6 +27,8 @@ struct Cost {
 struct Said {
     thoughts: String,
     answer: String,
+    /// So many of the oldest tokens had to be forgotten on the way.
+    dropped: usize,
 }
 
 impl Chat {
@@ -90,7 +92,7 @@ impl Chat {
         if done.finish == Finish::Cancelled && said.answer.is_empty() {
             return Ok(false);
         }
-        self.tell_end(&done, &said.answer);
+        self.tell_end(&done, &said);
         let mut message = Message::new("assistant", said.answer);
         if !said.thoughts.is_empty() {
             message = message.with("reasoning_content", said.thoughts);
@@ -132,9 +134,7 @@ impl Chat {
                     screen.think(text)
                 }
                 Event::Dropped { tokens } => {
-                    screen.note(&format!(
-                        "the context is full: its oldest {tokens} tokens are forgotten"
-                    ));
+                    said.dropped += tokens;
                     Ok(())
                 }
                 _ => Ok(()),
@@ -253,8 +253,14 @@ impl Chat {
         }
     }
 
-    fn tell_end(&self, done: &Completion, said: &str) {
+    fn tell_end(&self, done: &Completion, said: &Said) {
         let context = self.settings.context;
+        if said.dropped > 0 {
+            self.screen.note(&format!(
+                "the context of {context} tokens was full while the answer was written: its oldest {} tokens are forgotten",
+                said.dropped
+            ));
+        }
         match &done.finish {
             Finish::Cancelled => self.screen.note("stopped; what there is of the answer stays"),
             Finish::MaxTokens => self.screen.note(&format!(
@@ -264,8 +270,10 @@ impl Chat {
             Finish::ContextFull => self.screen.note(&format!(
                 "stopped: the context of {context} tokens is full; /undo or /reset make room, `/params context N` sets its size, `/params when_full drop-oldest` forgets the oldest messages"
             )),
-            _ if said.trim().is_empty() => self.screen.note("the model answered nothing"),
             _ => {}
+        }
+        if said.answer.trim().is_empty() {
+            self.screen.note("the model answered nothing");
         }
     }
 
