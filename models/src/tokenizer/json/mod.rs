@@ -18,7 +18,7 @@ use super::{
     byte_level,
     chars::Chars,
     merge::NO_TOKEN,
-    special::{self, Strip, Strips},
+    special::{self, Specials, Strip, Strips},
     unigram::{Order, Unigram},
     vocab::Vocab,
     wordpiece::{self, WordPiece},
@@ -156,6 +156,7 @@ pub(super) fn from_json(
         })
         .collect();
 
+    let specials = Specials::new(&vocab, strips)?;
     let named = |key: &str| {
         let token = config.get(key)?;
         let text = token.as_str().or_else(|| token.get("content")?.as_str())?;
@@ -185,7 +186,7 @@ pub(super) fn from_json(
         caveat: None,
         vocab,
         model,
-        strips,
+        specials,
         unk,
     }
     .assemble()
