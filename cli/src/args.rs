@@ -1,9 +1,9 @@
 //! The command line.
 
 use crate::commands::{
-    bench, completions, cp, doctor, export, import, kernels, list, logits, path, perplexity, pull,
+    bench, chat, completions, cp, doctor, export, import, kernels, list, logits, path, perplexity,
+    privacy, pull, recommend, rm, roofline, run, show, synth, template, tokenize, verify,
 };
-use crate::commands::{recommend, rm, roofline, run, show, synth, verify};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hob::{EngineOptions, KvElem, WeightsMode};
 use std::path::PathBuf;
@@ -29,6 +29,8 @@ Exit codes: 0 done; 1 failed, or a check found something wrong (`kernels`, `veri
 pub(crate) enum Command {
     /// Answer a prompt
     Run(run::RunArgs),
+    /// Talk with a model
+    Chat(chat::ChatArgs),
     /// Download a model into the store
     Pull(pull::PullArgs),
     /// Take a model that is on this computer into the store
@@ -37,6 +39,8 @@ pub(crate) enum Command {
     List(list::ListArgs),
     /// Show what a model is and what it needs
     Show(show::ShowArgs),
+    /// Show the tokens of a text, or the text of tokens
+    Tokenize(tokenize::TokenizeArgs),
     /// Delete models from the store
     Rm(rm::RmArgs),
     /// Compare models in the store with the hashes of their originals
@@ -47,6 +51,8 @@ pub(crate) enum Command {
     Cp(cp::CpArgs),
     /// Print where a stored model lies
     Path(path::PathArgs),
+    /// Prove that nothing can leave: everything that could is tried, and must be refused
+    Privacy(privacy::PrivacyArgs),
     /// Check this machine, and say what would make hob faster
     Doctor(doctor::DoctorArgs),
     /// Say which models fit this machine, and how fast they could be
@@ -63,6 +69,8 @@ pub(crate) enum Command {
     Kernels(kernels::KernelsArgs),
     /// Make a random-weight model of a well-known shape, for benchmarks
     Synth(synth::SynthArgs),
+    /// Show the prompt that a model really sees
+    Template(template::TemplateArgs),
     /// Print what a shell needs to complete commands
     Completions(completions::CompletionsArgs),
     /// Write manual pages

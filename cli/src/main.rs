@@ -8,6 +8,7 @@
 mod args;
 mod catalogue;
 mod commands;
+mod confined;
 mod facts;
 mod intake;
 mod nearest;
@@ -15,7 +16,9 @@ mod other;
 mod report;
 mod sampling_args;
 mod store;
+mod style;
 mod terminal;
+mod thinking;
 mod view;
 
 use clap::Parser;

@@ -1,6 +1,7 @@
 //! Numbers in, numbers out: block formats, kernels, and the program that runs them.
 
 pub mod act;
+mod ahead;
 mod aligned;
 pub mod attention;
 pub mod ceiling;

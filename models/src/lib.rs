@@ -12,6 +12,7 @@ pub mod gguf;
 pub mod mapping;
 pub mod packed;
 pub mod plan;
+pub mod reasoning;
 pub mod safetensors;
 pub mod template;
 pub mod text;

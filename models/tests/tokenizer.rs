@@ -263,11 +263,10 @@ fn what_does_not_hold_together_is_refused() {
     };
     use TokenizerError as E;
     assert!(matches!(
-        with(&|s| s.model = "bert"),
+        with(&|s| s.model = "nonesuch"),
         E::UnknownModel { .. }
     ));
     assert!(matches!(with(&|s| s.pre = Some("x")), E::UnknownPre { .. }));
-    assert!(matches!(with(&|s| s.pre = None), E::MissingPre));
     assert!(matches!(with(&|s| s.tokens.clear()), E::EmptyVocabulary));
     assert!(matches!(
         with(&|s| s.token_types = vec![1]),
@@ -291,11 +290,51 @@ fn what_does_not_hold_together_is_refused() {
     }
     let spm = |s: &mut TokenizerSource<'static>| s.model = "llama";
     assert!(matches!(with(&spm), E::LengthMismatch { found: 0, .. }));
-    let tokenizer = Tokenizer::new(&good).unwrap();
-    let error = tokenizer
-        .encode("abcab", EncodeOptions::default())
-        .unwrap_err();
-    assert_eq!(error, E::Unrepresentable { offset: 2 });
+    let with_scores = |s: &mut TokenizerSource<'static>| {
+        s.model = "llama";
+        s.scores = vec![0.0; 3];
+        s.add_space_prefix = Some(false);
+    };
+    for model in ["bert", "t5"] {
+        assert!(matches!(
+            with(&|s| {
+                with_scores(s);
+                s.model = model;
+                s.tokens.truncate(2);
+                s.scores.truncate(2);
+            }),
+            E::UnknownMissing { .. }
+        ));
+    }
+    let cut_off = |s: &mut TokenizerSource<'static>| {
+        with_scores(s);
+        s.model = "t5";
+        s.charsmap = vec![9, 0, 0, 0];
+    };
+    assert!(matches!(with(&cut_off), E::BadCharsmap { found: 4 }));
+}
+
+#[test]
+fn a_byte_without_a_token_is_left_out_and_a_character_is_an_error() {
+    let source = TokenizerSource {
+        model: "gpt2",
+        pre: Some("gpt-2"),
+        tokens: vec!["a", "b", "ab", "<|endoftext|>"],
+        merges: vec!["a b"],
+        unk_id: Some(3),
+        ..TokenizerSource::default()
+    };
+    let tokenizer = Tokenizer::new(&source).unwrap();
+    let encode = |tokenizer: &Tokenizer, text| tokenizer.encode(text, EncodeOptions::default());
+    assert_eq!(encode(&tokenizer, "abcab"), Ok(vec![2, 2]));
+    let source = TokenizerSource {
+        model: "rwkv",
+        unk_id: None,
+        ..source
+    };
+    let tokenizer = Tokenizer::new(&source).unwrap();
+    let error = Err(TokenizerError::Unrepresentable { offset: 1 });
+    assert_eq!(encode(&tokenizer, "aca"), error);
 }
 
 /// Any text, with what matters here more often than elsewhere.
@@ -348,8 +387,11 @@ proptest! {
 
     #[test]
     fn no_vocabulary_and_no_text_makes_anything_panic(
-        model in prop::sample::select(vec!["gpt2", "llama"]),
-        pre in prop::sample::select(vec!["gpt-2", "smollm", "llama-bpe", "qwen2"]),
+        model in prop::sample::select(vec![
+            "gpt2", "llama", "bert", "t5", "rwkv", "plamo2", "gemma4", "whitespace",
+        ]),
+        pre in prop::sample::select(vec!["gpt-2", "smollm", "llama-bpe", "jais-2", "superbpe", "tiny_aya"]),
+        charsmap in prop::collection::vec(any::<u8>(), 0..64),
         tokens in prop::collection::vec("[ab▁Ġ<|>\u{e9}]{0,3}|<0x[0-9A-F]{1,3}>", 0..20),
         types in prop::collection::vec(0..8i32, 0..20),
         all_types in any::<bool>(),
@@ -384,6 +426,8 @@ proptest! {
             add_bos: flags[0],
             add_eos: flags[1],
             add_space_prefix: flags[2],
+            remove_extra_whitespaces: flags[1],
+            charsmap,
             ..TokenizerSource::default()
         };
         if let Ok(tokenizer) = Tokenizer::new(&source) {
@@ -405,6 +449,8 @@ proptest! {
             "[[\"a\"]]", "{\"type\": \"Sequence\"}", "{\"type\": \"Split\", \"pattern\": {\"Regex\": \"(\"}}",
             "{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"Bert\"}]}", "[{\"id\": 4294967295, \"content\": \"\"}]",
             "{\"type\": \"TemplateProcessing\", \"single\": []}",
+            "{\"type\": \"WordPiece\", \"vocab\": {\"[UNK]\": 0}}", "{\"type\": \"Unigram\", \"vocab\": [[\"a\", -1]]}",
+            "{\"type\": \"Precompiled\", \"precompiled_charsmap\": \"AAAA\"}", "{\"type\": \"Metaspace\", \"replacement\": \"▁\"}",
         ]),
         cut in 0..400usize,
     ) {

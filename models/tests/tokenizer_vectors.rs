@@ -71,11 +71,6 @@ fn published_vectors_are_met() {
                 .split_whitespace()
                 .map(|id| id.parse().unwrap())
                 .collect();
-            // Qwen's tokenizers compose marks with their letters; these vectors are llama.cpp's own,
-            // which does not.
-            if name == "qwen35" && text.contains(['\u{300}', '\u{301}']) {
-                continue;
-            }
             let found = tokenizer.encode(text, EncodeOptions::default()).unwrap();
             total += 1;
             if found == expected {
@@ -85,11 +80,14 @@ fn published_vectors_are_met() {
                     "{name}: {text:?}\n  expected {expected:?}\n  found    {found:?}"
                 ));
             }
-            assert_eq!(
-                tokenizer.decode(&found),
-                text,
-                "{name}: the text comes back"
-            );
+            // BERT's tokenizer keeps neither case nor white space.
+            if name != "bert-bge" {
+                assert_eq!(
+                    tokenizer.decode(&found),
+                    text,
+                    "{name}: the text comes back"
+                );
+            }
         }
         println!(
             "{name:16} {passed}/{total} vectors, {} tokens, read {read:.1?}, built in {:.1?}",

@@ -56,9 +56,6 @@ pub enum LoadError {
     /// The model's tokenizer.
     #[error("the model's tokenizer: {0}")]
     Tokenizer(#[from] hob_models::tokenizer::TokenizerError),
-    /// The model's chat template.
-    #[error("the model's chat template: {0}")]
-    Template(#[from] hob_models::template::TemplateError),
 }
 
 /// Why a session could not go on. What it held before the call, it still holds.
@@ -115,6 +112,11 @@ pub enum SessionError {
     /// The model has no chat template.
     #[error("this model has no chat template (it may be a base model); use raw text (`--raw`)")]
     NoTemplate,
+    /// The template cannot turn reasoning on or off.
+    #[error(
+        "the chat template has no switch for reasoning; leave `--think` and `--no-think` away (`--hide-thinking` hides it)"
+    )]
+    NoThinkingSwitch,
 }
 
 impl From<RunError> for SessionError {

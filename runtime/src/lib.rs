@@ -29,8 +29,9 @@
 //! host, whatever the file. The same prompt gives the same bits on any number of threads and any
 //! instruction set. `runtime/examples/` shows each of these.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)] // but for one call of privacy/linux.rs
 
+mod chat;
 mod engine;
 mod error;
 mod generate;
@@ -39,18 +40,22 @@ mod load;
 mod logprob;
 mod lower;
 mod memory;
+pub mod privacy;
 mod sampler;
 mod sampling;
 mod scan;
 mod session;
 
+pub use chat::{ChatOptions, ChatPrompt, render_chat};
 pub use engine::{Engine, EngineOptions, WeightsMode};
 pub use error::{LoadError, SessionError};
 pub use generate::{Completion, Event, Finish, Request};
 pub use hob_kernels::isa::{Isa, IsaError};
 pub use hob_kernels::kv::KvElem;
 pub use hob_kernels::program::{Profile, RegionProfile};
-pub use hob_models::template::Message;
+pub use hob_models::files::ModelFiles;
+pub use hob_models::reasoning::{ReasoningFormat, ReasoningSplitter};
+pub use hob_models::template::{ChatTemplate, ChatTemplates, Json, Message, ThinkingSwitch};
 pub use inspect::{FormatShare, Inspection};
 pub use logprob::{LogProb, log_probs, log_sum_exp};
 pub use memory::{MemoryPlan, available as available_memory};

@@ -1,6 +1,7 @@
 //! One file a command: its arguments, and what it does.
 
 pub(crate) mod bench;
+pub(crate) mod chat;
 pub(crate) mod completions;
 pub(crate) mod cp;
 pub(crate) mod doctor;
@@ -11,6 +12,7 @@ pub(crate) mod list;
 pub(crate) mod logits;
 pub(crate) mod path;
 pub(crate) mod perplexity;
+pub(crate) mod privacy;
 pub(crate) mod pull;
 pub(crate) mod recommend;
 pub(crate) mod rm;
@@ -18,6 +20,8 @@ pub(crate) mod roofline;
 pub(crate) mod run;
 pub(crate) mod show;
 pub(crate) mod synth;
+pub(crate) mod template;
+pub(crate) mod tokenize;
 pub(crate) mod verify;
 pub(crate) mod welcome;
 
@@ -33,6 +37,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     };
     match command {
         Command::Run(args) => return run::run(args),
+        Command::Chat(args) => return chat::run(args),
         Command::Pull(args) => pull::run(args)?,
         Command::Import(args) => import::run(args)?,
         Command::List(args) => list::run(&args)?,
@@ -42,12 +47,15 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Cp(args) => cp::run(&args)?,
         Command::Path(args) => path::run(&args)?,
         Command::Show(args) => show::run(&args)?,
+        Command::Privacy(args) => return privacy::run(&args),
         Command::Logits(args) => logits::run(&args)?,
         Command::Perplexity(args) => perplexity::run(&args)?,
         Command::Bench(args) => bench::run(&args)?,
         Command::Kernels(args) => kernels::run(&args)?,
         Command::Roofline(args) => roofline::run(&args)?,
+        Command::Tokenize(args) => tokenize::run(&args)?,
         Command::Synth(args) => synth::run(&args)?,
+        Command::Template(args) => return template::run(&args),
         Command::Doctor(args) => return doctor::run(&args),
         Command::Recommend(args) => recommend::run(&args)?,
         Command::Completions(args) => completions::completions(&args)?,
@@ -65,6 +73,11 @@ pub(crate) fn model_path(model: &Path) -> anyhow::Result<PathBuf> {
     if let Some(found) = crate::store::Store::open()?.find(&name)? {
         return Ok(found.path);
     }
+    if pull::is_source(&name) {
+        anyhow::bail!(
+            "`{name}` is a source: `hob pull {name}` fetches it and says by what name it goes then"
+        );
+    }
     if let Some(entry) = crate::catalogue::find(&name) {
         let size = crate::terminal::bytes(entry.size);
         let known = entry.name;
@@ -78,6 +91,7 @@ pub(crate) fn model_path(model: &Path) -> anyhow::Result<PathBuf> {
 
 /// As many threads as asked for, else one per core that the system lets this process use.
 pub(crate) fn threads(asked: Option<u16>) -> usize {
-    let available = || std::thread::available_parallelism().map_or(1, usize::from);
-    asked.map_or_else(available, usize::from).clamp(1, 256)
+    asked
+        .map_or_else(hob_kernels::pool::cores, usize::from)
+        .clamp(1, 256)
 }

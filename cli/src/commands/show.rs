@@ -3,7 +3,7 @@
 use crate::args::EngineArgs;
 use crate::terminal::{Plain, bytes};
 use clap::Args;
-use hob::Inspection;
+use hob::{ChatTemplates, Inspection};
 use std::path::PathBuf;
 
 #[derive(Args)]
@@ -56,7 +56,7 @@ pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
             "heads": hp.n_heads, "kv_heads": hp.n_kv_heads, "head_dim": hp.head_dim_k,
             "vocab": hp.vocab, "context": hp.context, "rope_theta": hp.rope.theta,
             "sliding_window": hp.sliding_window, "formats": formats, "packed_file": seen.packed_file,
-            "tokenizer": seen.tokenizer, "chat_template": seen.has_template,
+            "tokenizer": seen.tokenizer, "chat_template": seen.templates.is_some(), "chat_templates": seen.templates.iter().flat_map(ChatTemplates::names).collect::<Vec<_>>(),
             "memory": { "mapped": memory.mapped, "packed": memory.packed, "vectors": memory.vectors, "working": memory.working, "at": at },
         });
         println!("{report}");
@@ -103,7 +103,9 @@ pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
     row("tokenizer", seen.tokenizer.clone());
     row(
         "chat template",
-        if seen.has_template { "yes" } else { "no" }.to_owned(),
+        seen.templates
+            .as_ref()
+            .map_or("none (a base model)".to_owned(), templates),
     );
     row("context", format!("{} positions", hp.context));
     for f in &seen.formats {
@@ -178,4 +180,26 @@ fn show_stored(model: &crate::store::Installed, row: &dyn Fn(&str, String)) {
             row("shared with", place.clone());
         }
     }
+}
+
+/// The templates in words: whether there are several, and what the default says of reasoning.
+fn templates(all: &ChatTemplates) -> String {
+    let template = match all.get(None, false) {
+        Ok(template) => template,
+        Err(e) => return format!("one that hob cannot use: {e}"),
+    };
+    let mut text = match all.names().skip(1).collect::<Vec<_>>() {
+        others if others.is_empty() => "yes".to_owned(),
+        others => format!("yes, and {}", others.join(", ")),
+    };
+    if template.reasoning().is_some() {
+        text.push_str("; reasoning");
+        if let Some(switch) = template.thinking_switch() {
+            text.push_str(&format!(
+                ", switched by `{}` (--think, --no-think)",
+                switch.variable
+            ));
+        }
+    }
+    text
 }

@@ -5,13 +5,13 @@
 use super::{
     TokenizerError,
     merge::{Merger, NO_TOKEN, Pairs},
-    vocab::{TokenKind, Vocab},
+    vocab::Vocab,
 };
 
 /// What stands for a character without a token.
 pub(super) struct Chars {
     /// The token of each byte, or [`NO_TOKEN`].
-    byte_tokens: [u32; 256],
+    byte_tokens: Box<[u32; 256]>,
     unk: Option<u32>,
     /// Whether several unknown characters in a row are one unknown token.
     fuse_unk: bool,
@@ -27,39 +27,29 @@ impl Chars {
         unk: Option<u32>,
         fuse_unk: bool,
     ) -> Self {
-        let joins_words = vocab.kinds().any(|(id, kind)| {
-            kind == TokenKind::Normal && has_space_after_character(vocab.piece(id))
-        });
         Self {
-            byte_tokens,
+            byte_tokens: Box::new(byte_tokens),
             unk,
             fuse_unk,
-            joins_words,
+            joins_words: vocab.joins_words(),
         }
     }
 
-    /// Appends the tokens of `text`, joined as `pairs` says.
+    /// Appends the tokens of `text`, joined as `pairs` says. It starts at byte `offset` of its piece
+    /// of text.
     pub(super) fn encode(
         &self,
         vocab: &Vocab,
         text: &str,
+        offset: usize,
         pairs: &impl Pairs,
         merger: &mut Merger,
         out: &mut Vec<u32>,
     ) -> Result<(), TokenizerError> {
-        let mut start = 0;
-        // No piece crosses the border between a character and a space after it: the words are
-        // independent, and short words merge faster than one long text.
-        let bytes = text.as_bytes();
-        let spaces = (!self.joins_words).then(|| memchr::memchr_iter(b' ', bytes));
         let mut was_unknown = false;
-        for end in spaces.into_iter().flatten().chain([text.len()]) {
-            if end < text.len() && (end == start || bytes.get(end - 1) == Some(&b' ')) {
-                continue;
-            }
-            let word = text.get(start..end).unwrap_or_default();
-            self.encode_word(vocab, word, start, pairs, merger, &mut was_unknown, out)?;
-            start = end;
+        for (start, word) in words(text, self.joins_words) {
+            let at = offset + start;
+            self.encode_word(vocab, word, at, pairs, merger, &mut was_unknown, out)?;
         }
         Ok(())
     }
@@ -115,8 +105,20 @@ impl Chars {
     }
 }
 
-fn has_space_after_character(piece: &[u8]) -> bool {
-    piece
-        .windows(2)
-        .any(|two| matches!(two, [before, b' '] if *before != b' '))
+/// Cuts a text where no piece can cross, between a character and a space after it, if no piece of the
+/// vocabulary `joins_words`: the words are independent, and many short ones are faster than one long
+/// text. Each comes with its start.
+pub(super) fn words(text: &str, joins_words: bool) -> impl Iterator<Item = (usize, &str)> {
+    let bytes = text.as_bytes();
+    let spaces = (!joins_words).then(|| memchr::memchr_iter(b' ', bytes));
+    let borders = spaces
+        .into_iter()
+        .flatten()
+        .filter(move |&at| at > 0 && bytes.get(at - 1) != Some(&b' '));
+    let mut start = 0;
+    borders.chain([text.len()]).map(move |end| {
+        let word = (start, text.get(start..end).unwrap_or_default());
+        start = end;
+        word
+    })
 }

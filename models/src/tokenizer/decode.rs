@@ -40,7 +40,7 @@ impl<'t> DecodeStream<'t> {
     pub fn push(&mut self, id: u32) -> String {
         let piece = match self.tokenizer.kind(id) {
             Some(TokenKind::Control) if !self.options.show_control => &[],
-            Some(_) => self.tokenizer.piece(id).unwrap_or_default(),
+            Some(_) => self.tokenizer.shown_piece(id),
             None => "\u{fffd}".as_bytes(),
         };
         let piece = match piece {

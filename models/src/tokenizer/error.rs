@@ -35,11 +35,6 @@ pub enum TokenizerError {
         /// The names that hob knows.
         supported: String,
     },
-    /// A BPE vocabulary without `tokenizer.ggml.pre`.
-    #[error(
-        "the BPE vocabulary names no pre-tokenizer (tokenizer.ggml.pre is missing: the file is from before May 2024); convert the model again, or name the pre-tokenizer yourself"
-    )]
-    MissingPre,
     /// No tokens at all.
     #[error("the vocabulary is empty (tokenizer.ggml.tokens has no entry); the file is damaged")]
     EmptyVocabulary,
@@ -98,6 +93,22 @@ pub enum TokenizerError {
         flag: &'static str,
         /// The id that is missing.
         name: &'static str,
+    },
+    /// The kind of tokenizer needs a token for what has none, and the file names none.
+    #[error(
+        "a tokenizer of the kind {model:?} needs an unknown token, and unknown_token_id is not given; the file is damaged"
+    )]
+    UnknownMissing {
+        /// The kind.
+        model: &'static str,
+    },
+    /// SentencePiece's character map is shorter than it says.
+    #[error(
+        "the character map (precompiled_charsmap) is cut off: it has {found} bytes, fewer than it says; the file is damaged"
+    )]
+    BadCharsmap {
+        /// Its size in bytes.
+        found: usize,
     },
     /// `tokenizer.json` or `tokenizer_config.json` could not be understood.
     #[error("{file}: {why}")]

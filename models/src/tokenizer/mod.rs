@@ -7,19 +7,25 @@ mod bpe;
 mod build;
 mod byte_level;
 mod chars;
+mod charsmap;
 mod decode;
 mod error;
 mod json;
+mod longest;
 mod merge;
+mod normalize;
+mod pipeline;
+mod pre;
+mod prefixes;
 mod source;
 mod special;
 mod split;
 mod spm;
+mod unigram;
 mod vocab;
+mod wordpiece;
 
-use std::{borrow::Cow, collections::BTreeSet, ops::Range};
-
-use unicode_normalization_alignments::{IsNormalized, UnicodeNormalization, is_nfc_quick};
+use std::{collections::BTreeSet, ops::Range};
 
 pub use decode::{DecodeOptions, DecodeStream};
 pub use error::TokenizerError;
@@ -28,11 +34,14 @@ pub use vocab::TokenKind;
 
 use crate::gguf::Gguf;
 use bpe::Bpe;
+use longest::Longest;
 use merge::Merger;
+use pipeline::{Pipeline, Prefix};
 use special::{Segment, Specials};
-use split::Splitter;
 use spm::Spm;
+use unigram::Unigram;
 use vocab::Vocab;
+use wordpiece::WordPiece;
 
 /// Part of a prompt, with where it comes from. Only a template's own text is trusted to hold special
 /// tokens; what a user, a document or a tool said is tokenized as the characters that it shows.
@@ -66,40 +75,27 @@ pub struct EncodeOptions {
 pub struct Tokenizer {
     vocab: Vocab,
     specials: Specials,
+    pipeline: Pipeline,
     model: Model,
     ends: BTreeSet<u32>,
     bos: Option<u32>,
     eos: Option<u32>,
+    sep: Option<u32>,
     pad: Option<u32>,
     unk: Option<u32>,
     add_bos: bool,
     add_eos: bool,
-    prefix: Prefix,
+    add_sep: bool,
+    caveat: Option<&'static str>,
 }
 
-/// How plain text becomes tokens.
+/// How words become tokens.
 enum Model {
-    Bpe {
-        /// Whether the text is brought into Unicode normal form C first.
-        nfc: bool,
-        /// Whether the vocabulary writes `▁` for a space.
-        spm_spaces: bool,
-        splitter: Splitter,
-        bpe: Bpe,
-    },
+    Bpe(Bpe),
     Spm(Spm),
-}
-
-/// Before which text a space is added.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Prefix {
-    Never,
-    /// Text that starts or follows a special token.
-    Always,
-    /// The same, if it does not begin with a space.
-    UnlessSpace,
-    /// Only what starts the whole text, if it does not begin with a space.
-    FirstUnlessSpace,
+    WordPiece(WordPiece),
+    Unigram(Unigram),
+    Longest(Longest),
 }
 
 /// What SentencePiece writes for a space.
@@ -165,6 +161,9 @@ impl Tokenizer {
         if options.special && self.add_eos {
             ids.extend(self.eos);
         }
+        if options.special && self.add_sep {
+            ids.extend(self.sep);
+        }
         Ok(ids)
     }
 
@@ -225,42 +224,14 @@ impl Tokenizer {
         merger: &mut Merger,
         ids: &mut Vec<u32>,
     ) -> Result<(), TokenizerError> {
-        let (nfc, spm_spaces) = match self.model {
-            Model::Bpe {
-                nfc, spm_spaces, ..
-            } => (nfc, spm_spaces),
-            Model::Spm(_) => (false, true),
-        };
-        let mut text = if nfc {
-            to_nfc(text)
-        } else {
-            Cow::Borrowed(text)
-        };
-        if spm_spaces && text.contains(SPM_SPACE) {
-            text = Cow::Owned(text.replace(SPM_SPACE, " "));
-        }
-        let wants_prefix = match self.prefix {
-            Prefix::Never => false,
-            Prefix::Always => true,
-            Prefix::UnlessSpace => !text.starts_with(' '),
-            Prefix::FirstUnlessSpace => is_first && !text.starts_with(' '),
-        };
-        if wants_prefix {
-            text.to_mut().insert(0, ' ');
-        }
-        match &self.model {
-            Model::Spm(spm) => spm.encode(&self.vocab, &text, merger, ids),
-            Model::Bpe { splitter, bpe, .. } => {
-                let mut words = Vec::new();
-                splitter.split(&text, &mut words);
-                for range in words {
-                    let start = range.start;
-                    let word = text.get(range).unwrap_or_default();
-                    bpe.encode_word(&self.vocab, word, start, merger, ids)?;
-                }
-                Ok(())
-            }
-        }
+        self.pipeline
+            .words(text, is_first, |word, offset| match &self.model {
+                Model::Bpe(bpe) => bpe.encode_word(&self.vocab, word, offset, merger, ids),
+                Model::Spm(spm) => spm.encode(&self.vocab, word, merger, ids),
+                Model::WordPiece(pieces) => pieces.encode_word(&self.vocab, word, ids),
+                Model::Unigram(unigram) => unigram.encode(&self.vocab, word, ids),
+                Model::Longest(longest) => longest.encode(&self.vocab, word, ids),
+            })
     }
 
     /// The text of tokens that start a text, without control tokens; bytes that are not UTF-8
@@ -358,27 +329,46 @@ impl Tokenizer {
         self.add_eos
     }
 
+    /// The token that stands between texts, and after a text of BERT's kind.
+    pub fn sep(&self) -> Option<u32> {
+        self.sep
+    }
+
+    /// What a user should know of how the file was read; `None` if all is as it should be.
+    pub fn caveat(&self) -> Option<&'static str> {
+        self.caveat
+    }
+
+    /// The kind of tokenizer, as it is called in the field.
+    pub fn model_name(&self) -> &'static str {
+        match self.model {
+            Model::Bpe(_) => "BPE",
+            Model::Spm(_) => "SentencePiece BPE",
+            Model::WordPiece(_) => "WordPiece",
+            Model::Unigram(_) => "Unigram",
+            Model::Longest(_) => "longest match",
+        }
+    }
+
     /// Whether a space that is not the text's is added where a text starts.
     fn adds_space(&self) -> bool {
-        self.prefix != Prefix::Never
+        self.pipeline.adds_space
+    }
+
+    /// The bytes of a token as they are shown after others.
+    fn shown_piece(&self, id: u32) -> &[u8] {
+        let piece = self.vocab.piece(id);
+        match self.model {
+            Model::WordPiece(_) => wordpiece::tidy(piece),
+            _ => piece,
+        }
     }
 }
 
 /// Shows sizes, not the vocabulary.
 impl std::fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let model = match self.model {
-            Model::Bpe { .. } => "BPE",
-            Model::Spm(_) => "SentencePiece",
-        };
-        write!(f, "Tokenizer {{ {model}, {} tokens }}", self.vocab.len())
-    }
-}
-
-/// Unicode normal form C.
-fn to_nfc(text: &str) -> Cow<'_, str> {
-    match is_nfc_quick(text.chars()) {
-        IsNormalized::Yes => Cow::Borrowed(text),
-        _ => Cow::Owned(text.chars().nfc().map(|(c, _)| c).collect()),
+        let (model, size) = (self.model_name(), self.vocab.len());
+        write!(f, "Tokenizer {{ {model}, {size} tokens }}")
     }
 }

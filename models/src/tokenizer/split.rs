@@ -1,12 +1,13 @@
-//! Pre-tokenizers: how a BPE vocabulary wants text to be cut into words before it merges. Each is
-//! known by its name in `tokenizer.ggml.pre` and is one pattern or a short list of them, applied one
-//! after the other: what matches is a word, and so is what lies between. Text comes in as `&str`,
-//! words go out as byte ranges that cover it.
+//! Cutting text into words before a vocabulary merges within them. A splitter is a list of stages,
+//! each of which cuts the words of the one before; text comes in as `&str`, words go out as byte
+//! ranges, ascending, that cover it but for what a stage removes.
 //!
-//! Patterns come from the `tokenizer.json` files of the models, with one change: they end in
-//! `\s+(?!\S)|\s+`, and a regular expression with look-ahead must backtrack. Here they end in `\s+`,
-//! a pattern of its own, and a match of it that is followed by anything but the end gives its last
-//! character back: the same words, found by an automaton in linear time on any text.
+//! Models name their stages by regular expressions, and those look ahead: they end in
+//! `\s+(?!\S)|\s+`, white space but for the last of it where a word follows. An engine with
+//! look-ahead must backtrack. Here `\s+` is a pattern of its own, and a match of it that is followed
+//! by anything but the end gives its last character back: the same words, found by an automaton in
+//! linear time on any text. Digits that are grouped from the right ([`Stage::Thousands`]) are found
+//! as runs and then counted.
 
 use std::ops::Range;
 
@@ -14,203 +15,158 @@ use regex_automata::{Anchored, Input, meta::Regex};
 
 use super::TokenizerError;
 
-/// Contractions, then words with one leading space, numbers, punctuation: OpenAI's GPT-2.
-const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+";
-/// Llama 3: words take any one leading sign, numbers have at most three digits.
-const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+";
-/// Qwen 2 and 3: as Llama 3, but each digit is a word.
-const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+";
-/// Qwen 3.5: marks belong to the letters before them.
-const QWEN35: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+";
-
-/// A pattern of a pre-tokenizer.
-enum Stage {
-    /// The pattern, and spaces wherever it does not match.
+/// A way to cut. What matches is a word, and so is what lies between.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Stage {
+    /// The pattern, and `\s+(?!\S)|\s+` where it does not match.
     WithSpaces(&'static str),
+    /// The same, but white space comes in pieces of 512, 256, ... 4, 2 and 1.
+    SteppedSpaces(&'static str),
     /// The pattern alone.
     Only(&'static str),
-}
-use Stage::{Only, WithSpaces};
-
-/// A pre-tokenizer, as a name in `tokenizer.ggml.pre` defines it.
-struct Pre {
-    names: &'static [&'static str],
-    stages: &'static [Stage],
-    /// Whether a word that is a token is that token, whatever the merges say.
-    whole_words: bool,
-    /// Whether `<bos>` is added where the file does not say.
-    add_bos: bool,
-    /// Whether the text is brought into Unicode normal form C first.
-    nfc: bool,
+    /// The pattern alone, which is left out.
+    Dropped(&'static str),
+    /// Runs of digits that the pattern matches, in groups of three counted from the right.
+    Thousands(&'static str),
+    /// The same with `\d+`, but only where the run ends a word: `\d{1,3}(?=(?:\d{3})*\b)`.
+    ThousandsAtWordEnd,
+    /// Only the borders before groups of three: `(?=(\d{3})+(?!\d))`, which matches no character.
+    ThousandsBorders,
 }
 
-const PLAIN: Pre = Pre {
-    names: &[],
-    stages: &[],
-    whole_words: false,
-    add_bos: false,
-    nfc: false,
-};
-
-/// All pre-tokenizers that hob has; those of the reference that are missing are refused by name.
-static PRES: &[Pre] = &[
-    Pre {
-        names: &[
-            "gpt-2",
-            "phi-2",
-            "mpt",
-            "olmo",
-            "jais",
-            "trillion",
-            "granite-docling",
-        ],
-        stages: &[WithSpaces(GPT2)],
-        ..PLAIN
-    },
-    Pre {
-        names: &[
-            "smollm",
-            "starcoder",
-            "refact",
-            "command-r",
-            "codeshell",
-            "exaone",
-            "minerva-7b",
-        ],
-        stages: &[Only(r"\p{N}"), WithSpaces(GPT2)],
-        ..PLAIN
-    },
-    Pre {
-        names: &[
-            "llama-bpe",
-            "llama3",
-            "llama-v3",
-            "falcon3",
-            "falcon-h1",
-            "pixtral",
-            "midm-2.0",
-            "lfm2",
-        ],
-        stages: &[WithSpaces(LLAMA3)],
-        whole_words: true,
-        add_bos: true,
-        ..PLAIN
-    },
-    Pre {
-        names: &["qwen2", "deepseek-r1-qwen"],
-        stages: &[WithSpaces(QWEN2)],
-        nfc: true,
-        ..PLAIN
-    },
-    Pre {
-        names: &["qwen35"],
-        stages: &[WithSpaces(QWEN35)],
-        nfc: true,
-        ..PLAIN
-    },
-];
+/// What becomes of the matches of a stage. Names and meanings are those of Hugging Face's
+/// `SplitDelimiterBehavior`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Behavior {
+    /// Each match is a word.
+    Isolated,
+    /// Matches are left out.
+    Removed,
+    /// Matches belong to the word before them.
+    MergedWithPrevious,
+    /// Matches belong to the word after them.
+    MergedWithNext,
+    /// Neighbouring matches are one word.
+    Contiguous,
+}
 
 /// Cuts text into words.
 pub(super) struct Splitter {
     stages: Vec<Compiled>,
 }
 
-/// What a pre-tokenizer's name says besides how to cut.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Rules {
-    /// Whether a word that is a token is that token, whatever the merges say.
-    pub(super) whole_words: bool,
-    /// Whether `<bos>` is added where the file does not say.
-    pub(super) add_bos: bool,
-    /// Whether the text is brought into Unicode normal form C first.
-    pub(super) nfc: bool,
-}
-
 struct Compiled {
     regex: Regex,
-    /// Pattern 1 is `\s+`, whose matches give a character back.
-    spaces: bool,
+    inner: Inner,
+    behavior: Behavior,
+    /// Whether what lies between the matches is what matches.
+    invert: bool,
 }
 
-impl Splitter {
-    /// The pre-tokenizer with this name in `tokenizer.ggml.pre`.
-    pub(super) fn named(name: &str) -> Result<(Self, Rules), TokenizerError> {
-        let pre = PRES
-            .iter()
-            .find(|pre| pre.names.contains(&name))
-            .ok_or_else(|| {
-                let known: Vec<_> = PRES.iter().flat_map(|pre| pre.names).copied().collect();
-                TokenizerError::UnknownPre {
-                    name: name.to_owned(),
-                    supported: known.join(", "),
-                }
-            })?;
-        let mut splitter = Self::whole();
-        for stage in pre.stages {
-            match stage {
-                WithSpaces(pattern) => splitter.add(pattern, true)?,
-                Only(pattern) => splitter.add(pattern, false)?,
-            }
-        }
-        let &Pre {
-            whole_words,
-            add_bos,
-            nfc,
-            ..
-        } = pre;
-        Ok((
-            splitter,
-            Rules {
-                whole_words,
-                add_bos,
-                nfc,
-            },
-        ))
-    }
+/// What a match consists of.
+enum Inner {
+    /// It is one word.
+    Whole,
+    /// If it is of pattern 1, white space, it gives a character back.
+    Spaces,
+    /// The same, in steps.
+    Steps,
+    /// Groups of three digits.
+    Thousands,
+    /// The same, unless this matches what follows.
+    ThousandsUnless(Regex),
+    /// The borders before groups of three digits.
+    Borders,
+}
 
+/// A character of a word, as the engine has it for which models write `\b`.
+const WORD: &str = r"[\p{L}\p{M}\p{N}\p{Pc}]";
+
+/// The sizes of pieces of white space, in characters, of [`Stage::SteppedSpaces`].
+const STEPS: [usize; 10] = [512, 256, 128, 64, 32, 16, 8, 4, 2, 1];
+
+impl Splitter {
     /// No cuts yet: all of a text is one word.
     pub(super) fn whole() -> Self {
         Self { stages: Vec::new() }
     }
 
-    /// Cuts as GPT-2 does.
-    pub(super) fn add_gpt2(&mut self) -> Result<(), TokenizerError> {
-        self.add(GPT2, true)
+    /// Cuts in these stages.
+    pub(super) fn new(stages: &[Stage]) -> Result<Self, TokenizerError> {
+        let mut splitter = Self::whole();
+        for &stage in stages {
+            splitter.add(stage)?;
+        }
+        Ok(splitter)
     }
 
-    /// Cuts each digit off, or each run of digits.
-    pub(super) fn add_digits(&mut self, individual: bool) -> Result<(), TokenizerError> {
-        self.add(if individual { r"\p{N}" } else { r"\p{N}+" }, false)
+    /// Adds a stage.
+    pub(super) fn add(&mut self, stage: Stage) -> Result<(), TokenizerError> {
+        let (pattern, inner) = match stage {
+            Stage::WithSpaces(pattern) => (pattern, Inner::Spaces),
+            Stage::SteppedSpaces(pattern) => (pattern, Inner::Steps),
+            Stage::Only(pattern) | Stage::Dropped(pattern) => (pattern, Inner::Whole),
+            Stage::Thousands(pattern) => (pattern, Inner::Thousands),
+            Stage::ThousandsAtWordEnd => (r"\d+", Inner::ThousandsUnless(compile(WORD)?)),
+            Stage::ThousandsBorders => (r"\d+", Inner::Borders),
+        };
+        let behavior = match stage {
+            Stage::Dropped(_) => Behavior::Removed,
+            _ => Behavior::Isolated,
+        };
+        self.add_compiled(pattern, inner, behavior, false)
     }
 
-    /// Cuts as a pattern of a `tokenizer.json` says; `None` if it needs more than a linear-time
-    /// automaton.
-    pub(super) fn add_pattern(&mut self, pattern: &str) -> Result<Option<()>, TokenizerError> {
-        let spaces = [r"|\s+(?!\S)|\s+", r"|\s+(?!\S)"];
+    /// Whether there is any stage.
+    pub(super) fn cuts(&self) -> bool {
+        !self.stages.is_empty()
+    }
+
+    /// Adds a stage for a pattern of a file, which may end in `\s+(?!\S)|\s+`; `None` if it needs
+    /// more than a linear-time automaton.
+    pub(super) fn add_pattern(
+        &mut self,
+        pattern: &str,
+        behavior: Behavior,
+        invert: bool,
+    ) -> Result<Option<()>, TokenizerError> {
+        let spaces = [r"|\s+(?!\S)|\s+", r"|\s+(?!\S)|\s", r"|\s+(?!\S)"];
         let body = spaces.iter().find_map(|end| pattern.strip_suffix(end));
-        let plain = body.unwrap_or(pattern);
-        let beyond = ["(?=", "(?!", "(?<", "(?>", "++", "?+", "*+", "\\G", "\\K"];
-        if beyond.iter().any(|syntax| plain.contains(syntax)) {
+        let plain = without_possessive(body.unwrap_or(pattern));
+        if backtracks(&plain) {
             return Ok(None);
         }
-        self.add(plain, body.is_some()).map(Some)
+        let inner = if body.is_some() {
+            Inner::Spaces
+        } else {
+            Inner::Whole
+        };
+        self.add_compiled(&plain, inner, behavior, invert).map(Some)
     }
 
-    fn add(&mut self, pattern: &str, spaces: bool) -> Result<(), TokenizerError> {
-        let built = if spaces {
-            Regex::new_many(&[pattern, r"\s+"])
-        } else {
-            Regex::new(pattern)
+    fn add_compiled(
+        &mut self,
+        pattern: &str,
+        inner: Inner,
+        behavior: Behavior,
+        invert: bool,
+    ) -> Result<(), TokenizerError> {
+        let regex = match inner {
+            Inner::Spaces | Inner::Steps => {
+                Regex::new_many(&[pattern, r"\s+"]).map_err(refused_pattern)?
+            }
+            _ => compile(pattern)?,
         };
-        let regex = built.map_err(|error| TokenizerError::Pattern {
-            what: "pre-tokenizer",
-            why: error.to_string(),
-        })?;
-        self.stages.push(Compiled { regex, spaces });
+        self.stages.push(Compiled {
+            regex,
+            inner,
+            behavior,
+            invert,
+        });
         Ok(())
     }
 
-    /// Cuts `text` into words; the ranges go into `words`, in order, and cover the text.
+    /// Cuts `text` into words; the ranges go into `words`, in order.
     pub(super) fn split(&self, text: &str, words: &mut Vec<Range<usize>>) {
         words.clear();
         if text.is_empty() {
@@ -228,13 +184,115 @@ impl Splitter {
     }
 }
 
+fn compile(pattern: &str) -> Result<Regex, TokenizerError> {
+    Regex::new(pattern).map_err(refused_pattern)
+}
+
+fn refused_pattern(error: regex_automata::meta::BuildError) -> TokenizerError {
+    TokenizerError::Pattern {
+        what: "pre-tokenizer",
+        why: error.to_string(),
+    }
+}
+
+/// A pattern without the possessive quantifiers of the well-known pre-tokenizers (OpenAI's cl100k and
+/// its heirs): what follows each of them cannot match what it took, so that giving back would change
+/// nothing. (`{1,3}+` is none in the dialect of these files: it is `{1,3}`, once or more.)
+fn without_possessive(pattern: &str) -> String {
+    let harmless = [
+        (r"[^\r\n\p{L}\p{N}]?+\p{L}", r"[^\r\n\p{L}\p{N}]?\p{L}"),
+        (r"\p{L}++|", r"\p{L}+|"),
+        (r"[^\s\p{L}\p{N}]++[\r\n]", r"[^\s\p{L}\p{N}]+[\r\n]"),
+        (r"[\r\n]*+|", r"[\r\n]*|"),
+    ];
+    let mut plain = pattern.to_owned();
+    for (possessive, greedy) in harmless {
+        plain = plain.replace(possessive, greedy);
+    }
+    plain
+}
+
+/// Whether a pattern has what only an engine that backtracks can do: looking around, atomic groups,
+/// possessive quantifiers, `\G` and `\K`.
+fn backtracks(pattern: &str) -> bool {
+    let mut in_class = false;
+    let mut rest = pattern;
+    while let Some(c) = rest.chars().next() {
+        let after = rest.get(c.len_utf8()..).unwrap_or_default();
+        let starts = |syntax: &[&str]| syntax.iter().any(|syntax| rest.starts_with(syntax));
+        match c {
+            '\\' if !in_class && starts(&["\\G", "\\K"]) => return true,
+            '\\' => {
+                let escaped = after.chars().next().map_or(0, char::len_utf8);
+                rest = after.get(escaped..).unwrap_or_default();
+                continue;
+            }
+            '[' => in_class = true,
+            ']' => in_class = false,
+            _ if in_class => {}
+            _ if starts(&["(?=", "(?!", "(?<", "(?>", "++", "?+", "*+"]) => return true,
+            _ => {}
+        }
+        rest = after;
+    }
+    false
+}
+
 impl Compiled {
+    /// Appends the words of `text[range]`.
     fn split(&self, text: &str, range: Range<usize>, words: &mut Vec<Range<usize>>) {
+        let first = words.len();
+        // Whether the last word pushed was a match.
+        let mut was_match = None;
+        // A match that waits for the word after it.
+        let mut waiting: Option<usize> = None;
+        self.find(text, range.clone(), &mut |part: Range<usize>, matches| {
+            if part.is_empty() {
+                return;
+            }
+            let matches = matches != self.invert;
+            let joined = match self.behavior {
+                Behavior::Isolated => false,
+                Behavior::Removed => {
+                    if !matches {
+                        words.push(part);
+                    }
+                    return;
+                }
+                Behavior::Contiguous => was_match == Some(matches),
+                Behavior::MergedWithPrevious => matches && was_match == Some(false),
+                Behavior::MergedWithNext => {
+                    if matches {
+                        if let Some(start) = waiting.replace(part.start) {
+                            words.push(start..part.start);
+                        }
+                    } else {
+                        words.push(waiting.take().unwrap_or(part.start)..part.end);
+                    }
+                    return;
+                }
+            };
+            match words.last_mut() {
+                Some(last) if joined => last.end = part.end,
+                _ => words.push(part),
+            }
+            was_match = Some(matches);
+        });
+        if let Some(start) = waiting {
+            words.push(start..range.end);
+        }
+        debug_assert!(words.len() >= first);
+    }
+
+    /// Hands out the parts of `text[range]` in order, each with whether it matches.
+    fn find(&self, text: &str, range: Range<usize>, part: &mut impl FnMut(Range<usize>, bool)) {
         // A slice, not a span of the whole: a word of the stage before must not see its neighbours.
         let piece = text.get(range.clone()).unwrap_or_default();
+        let shift = range.start;
         let mut at = 0;
-        while at < piece.len() {
-            let input = Input::new(piece).range(at..);
+        let mut from = 0;
+        while from < piece.len() {
+            let input = Input::new(piece).range(from..);
             // Nearly always a word starts where the last one ended: look there first.
             let found = self
                 .regex
@@ -243,78 +301,183 @@ impl Compiled {
             let Some(found) = found.filter(|found| !found.is_empty()) else {
                 break;
             };
-            let mut end = found.end();
-            if self.spaces && found.pattern().as_usize() == 1 && end < piece.len() {
-                let matched = piece.get(found.range()).unwrap_or_default();
-                let last = matched.chars().next_back().map_or(0, char::len_utf8);
-                if matched.len() > last {
-                    end -= last;
-                }
+            let matched = piece.get(found.range()).unwrap_or_default();
+            let is_space = found.pattern().as_usize() == 1;
+            let follows = piece.get(found.end()..).unwrap_or_default();
+            from = found.end();
+            if let Inner::ThousandsUnless(regex) = &self.inner
+                && regex
+                    .search(&Input::new(follows).anchored(Anchored::Yes))
+                    .is_some()
+            {
+                continue; // left to what lies between
+            }
+            let start = shift + found.start();
+            if matches!(self.inner, Inner::Borders) {
+                thousands(matched, |word| {
+                    // The first group may be too short to have a border before it.
+                    let border = found.start() + word.start;
+                    let is_three = matched.get(word).is_some_and(|w| w.chars().count() == 3);
+                    if border > at && is_three {
+                        part(shift + at..shift + border, false);
+                        at = border;
+                    }
+                });
+                continue;
             }
             if found.start() > at {
-                words.push(range.start + at..range.start + found.start());
+                part(shift + at..start, false);
             }
-            words.push(range.start + found.start()..range.start + end);
+            let end = match &self.inner {
+                Inner::Spaces | Inner::Steps if is_space => {
+                    let len = spaces_before(matched, follows);
+                    if matches!(self.inner, Inner::Steps) {
+                        steps(matched.get(..len).unwrap_or_default(), |word| {
+                            part(start + word.start..start + word.end, true);
+                        });
+                    } else {
+                        part(start..start + len, true);
+                    }
+                    found.start() + len
+                }
+                Inner::Thousands | Inner::ThousandsUnless(_) => {
+                    thousands(matched, |word| {
+                        part(start + word.start..start + word.end, true);
+                    });
+                    found.end()
+                }
+                _ => {
+                    part(start..shift + found.end(), true);
+                    found.end()
+                }
+            };
             at = end;
+            from = end;
         }
         if at < piece.len() {
-            words.push(range.start + at..range.end);
+            part(shift + at..range.end, false);
         }
     }
+}
+
+/// The length of white space that is a word of its own: without its last character if another word
+/// follows, unless it is that one character.
+fn spaces_before(spaces: &str, follows: &str) -> usize {
+    let last = spaces.chars().next_back().map_or(0, char::len_utf8);
+    if follows.is_empty() || spaces.len() == last {
+        spaces.len()
+    } else {
+        spaces.len() - last
+    }
+}
+
+/// Cuts `text` into pieces of [`STEPS`] characters, the largest that fits first.
+fn steps(text: &str, mut word: impl FnMut(Range<usize>)) {
+    let mut left = text.chars().count();
+    let mut ends = text.char_indices().map(|(at, c)| at + c.len_utf8());
+    let mut start = 0;
+    for step in STEPS {
+        while left >= step {
+            let Some(end) = ends.nth(step - 1) else {
+                return; // cannot be: `left` counts them
+            };
+            word(start..end);
+            start = end;
+            left -= step;
+        }
+    }
+}
+
+/// Cuts digits into groups of three characters, the first of which may have fewer.
+fn thousands(digits: &str, mut word: impl FnMut(Range<usize>)) {
+    let count = digits.chars().count();
+    let mut start = 0;
+    for (index, (at, _)) in digits.char_indices().enumerate() {
+        if index > 0 && (count - index).is_multiple_of(3) {
+            word(start..at);
+            start = at;
+        }
+    }
+    word(start..digits.len());
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn words<'t>(pre: &str, text: &'t str) -> Vec<&'t str> {
+    fn cut<'t>(splitter: &Splitter, text: &'t str) -> Vec<&'t str> {
         let mut ranges = Vec::new();
-        Splitter::named(pre).unwrap().0.split(text, &mut ranges);
+        splitter.split(text, &mut ranges);
         ranges.into_iter().map(|range| &text[range]).collect()
     }
 
+    fn commas(behavior: Behavior, invert: bool, text: &str) -> Vec<&str> {
+        let mut splitter = Splitter::whole();
+        splitter
+            .add_pattern(",", behavior, invert)
+            .unwrap()
+            .unwrap();
+        cut(&splitter, text)
+    }
+
     #[test]
-    fn spaces_leave_their_last_one_to_the_word_after() {
-        assert_eq!(words("gpt-2", "a   b"), ["a", "  ", " b"]);
-        assert_eq!(words("gpt-2", "a \n\tb  "), ["a", " \n", "\t", "b", "  "]);
-        assert_eq!(words("llama-bpe", "a \n\n  b"), ["a", " \n\n", " ", " b"]);
+    fn matches_go_where_the_behavior_says() {
+        let text = ",a,,b";
+        use Behavior::*;
+        assert_eq!(commas(Isolated, false, text), [",", "a", ",", ",", "b"]);
+        assert_eq!(commas(Removed, false, text), ["a", "b"]);
+        assert_eq!(commas(Removed, true, text), [",", ",", ","]);
         assert_eq!(
-            words("llama-bpe", "a\tb \u{3000}c"),
-            ["a", "\tb", " ", "\u{3000}c"]
+            commas(MergedWithPrevious, false, text),
+            [",", "a,", ",", "b"]
         );
+        assert_eq!(commas(MergedWithNext, false, text), [",a", ",", ",b"]);
+        assert_eq!(commas(MergedWithNext, false, "a,"), ["a", ","]);
+        assert_eq!(commas(Contiguous, false, text), [",", "a", ",,", "b"]);
     }
 
     #[test]
-    fn digits_group_as_each_pre_tokenizer_says() {
-        assert_eq!(words("gpt-2", "x 12345"), ["x", " 12345"]);
-        assert_eq!(words("smollm", "x  123"), ["x", "  ", "1", "2", "3"]);
-        assert_eq!(words("llama-bpe", "x 12345"), ["x", " ", "123", "45"]);
-        assert_eq!(words("qwen2", "x 12"), ["x", " ", "1", "2"]);
+    fn digits_are_grouped_from_the_right() {
+        let splitter = Splitter::new(&[Stage::Thousands("[0-9]+")]).unwrap();
+        assert_eq!(
+            cut(&splitter, "1234567 12,123"),
+            ["1", "234", "567", " ", "12", ",", "123"]
+        );
+        let splitter = Splitter::new(&[Stage::ThousandsAtWordEnd]).unwrap();
+        assert_eq!(cut(&splitter, "x1234-5678x"), ["x", "1", "234", "-5678x"]);
     }
 
     #[test]
-    fn every_word_list_covers_its_text() {
-        let text =
-            "We've  got\r\n\r\n \u{85}3½ l\u{e9}mons, 日本語 \u{1f999}\u{200d}x __ 'Ll\u{17f}  ";
-        for pre in PRES.iter().flat_map(|pre| pre.names) {
-            assert_eq!(words(pre, text).concat(), text, "{pre}");
-            assert!(
-                words(pre, text).iter().all(|word| !word.is_empty()),
-                "{pre}"
-            );
-            assert!(words(pre, "").is_empty());
+    fn white_space_comes_in_steps() {
+        let splitter = Splitter::new(&[Stage::SteppedSpaces("a")]).unwrap();
+        let lengths = |text: &str| {
+            cut(&splitter, text)
+                .iter()
+                .map(|w| w.len())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(lengths(&" ".repeat(1035)), [512, 512, 8, 2, 1]);
+        assert_eq!(lengths(&format!("{}a", " ".repeat(8))), [4, 2, 1, 1, 1]);
+        assert_eq!(lengths(&format!("{}a", " ".repeat(9))), [8, 1, 1]);
+    }
+
+    #[test]
+    fn what_needs_backtracking_is_refused() {
+        let mut splitter = Splitter::whole();
+        for pattern in [r"a(?=b)", r"(?<!a)b", r"a++b", r"[a]*+", r"\Ga"] {
+            let added = splitter.add_pattern(pattern, Behavior::Isolated, false);
+            assert_eq!(added.unwrap(), None, "{pattern}");
         }
-    }
-
-    #[test]
-    fn a_long_run_of_spaces_takes_linear_time() {
-        let text = format!("{}x", " ".repeat(4_000_000));
-        assert_eq!(words("llama-bpe", &text).len(), 2);
-    }
-
-    #[test]
-    fn an_unknown_name_is_refused_by_name() {
-        let error = Splitter::named("nonesuch").err().unwrap();
-        assert!(error.to_string().contains("\"nonesuch\""), "{error}");
+        for pattern in [r"[()*+,\-.?+]", r"\++", r"[^\]++]"] {
+            let added = Splitter::whole().add_pattern(pattern, Behavior::Isolated, false);
+            assert_eq!(added.unwrap(), Some(()), "{pattern}");
+        }
+        let cl100k = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s*[\r\n]|\s+(?!\S)|\s+";
+        let added = splitter.add_pattern(cl100k, Behavior::Isolated, false);
+        assert_eq!(added.unwrap(), Some(()));
+        assert_eq!(
+            cut(&splitter, "It's  1234..\n"),
+            ["It", "'s", " ", " ", "1234", "..\n"]
+        );
     }
 }

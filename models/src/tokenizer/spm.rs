@@ -19,18 +19,11 @@ pub(super) struct Spm {
 
 impl Spm {
     /// `scores` has one entry for each token.
-    pub(super) fn new(vocab: &Vocab, scores: &[f32], chars: Chars) -> Result<Self, TokenizerError> {
-        if scores.len() != vocab.len() {
-            return Err(TokenizerError::LengthMismatch {
-                what: "tokenizer.ggml.scores",
-                found: scores.len(),
-                expected: vocab.len(),
-            });
-        }
-        Ok(Self {
+    pub(super) fn new(scores: &[f32], chars: Chars) -> Self {
+        Self {
             ranks: scores.iter().map(|&score| rank(score)).collect(),
             chars,
-        })
+        }
     }
 
     /// Appends the tokens of `text`, in which spaces stand for `▁`.
@@ -42,7 +35,7 @@ impl Spm {
         out: &mut Vec<u32>,
     ) -> Result<(), TokenizerError> {
         self.chars
-            .encode(vocab, text, &SpmPairs { spm: self, vocab }, merger, out)
+            .encode(vocab, text, 0, &SpmPairs { spm: self, vocab }, merger, out)
     }
 }
 

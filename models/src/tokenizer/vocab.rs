@@ -40,6 +40,11 @@ impl TokenKind {
         })
     }
 
+    /// Whether it is found in text before anything else is done to it.
+    pub(super) fn is_special(self) -> bool {
+        matches!(self, Self::Control | Self::Unknown | Self::UserDefined)
+    }
+
     /// Whether text outside of trusted spans may become this token.
     pub(super) fn is_plain(self) -> bool {
         matches!(self, Self::Normal | Self::UserDefined)
@@ -151,6 +156,15 @@ impl Vocab {
         table
             .find(self.hasher.hash_one(piece), |&id| self.piece(id) == piece)
             .copied()
+    }
+
+    /// Whether some piece of text has a space after another character, so that it joins words.
+    pub(super) fn joins_words(&self) -> bool {
+        self.kinds().any(|(id, kind)| {
+            let piece = self.piece(id);
+            let joins = |at: usize| at > 0 && piece.get(at - 1) != Some(&b' ');
+            kind == TokenKind::Normal && memchr::memchr_iter(b' ', piece).any(joins)
+        })
     }
 
     /// All ids with their kinds, ascending.
