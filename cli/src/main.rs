@@ -8,9 +8,18 @@
 mod args;
 mod catalogue;
 mod commands;
+mod confined;
+mod facts;
+mod intake;
+mod nearest;
+mod other;
 mod report;
+mod sampling_args;
 mod store;
+mod style;
 mod terminal;
+mod thinking;
+mod view;
 
 use clap::Parser;
 use std::process::ExitCode;

@@ -7,7 +7,7 @@ use std::io::{self, IsTerminal, Write};
 /// but for newline and tab, and the bidirectional controls (Unicode UAX 9).
 pub(crate) struct Plain<'a>(pub(crate) &'a str);
 
-fn steers(c: char) -> bool {
+pub(crate) fn steers(c: char) -> bool {
     (c.is_control() && c != '\n' && c != '\t')
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{061c}')
 }

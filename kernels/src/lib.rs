@@ -1,6 +1,7 @@
 //! Numbers in, numbers out: block formats, kernels, and the program that runs them.
 
 pub mod act;
+mod ahead;
 mod aligned;
 pub mod attention;
 pub mod ceiling;
@@ -11,6 +12,7 @@ pub mod format;
 pub mod isa;
 pub mod kv;
 pub mod linear;
+pub mod mass;
 pub mod math;
 pub mod pack;
 #[cfg(feature = "planted")]

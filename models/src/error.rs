@@ -15,7 +15,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused.
-    #[error("{}: cannot {doing}: {source}", Shown(path))]
+    #[error("{}: cannot {doing}: {source}{}", Shown(path), remedy(source))]
     Io {
         /// The file concerned.
         path: PathBuf,
@@ -43,7 +43,7 @@ pub enum Error {
     },
     /// A file that begins like no format that hob reads.
     #[error(
-        "{}: begins with {:?}, which is neither GGUF, nor safetensors, nor a packed hob file",
+        "{}: is no model file: it begins with {:?}, as neither GGUF, nor safetensors, nor hob's packed files do; give a model's file, or a name of `hob list`",
         Shown(path),
         Text::bytes(first)
     )]
@@ -195,6 +195,16 @@ impl<'a> Text<'a> {
     pub(crate) fn bytes(b: &'a [u8]) -> Text<'a> {
         // At most 80 characters are shown, of at most four bytes each.
         Text(String::from_utf8_lossy(b.get(..320).unwrap_or(b)))
+    }
+}
+
+/// What can be done about an answer of the system, if that is known.
+fn remedy(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied => {
+            "; its owner can let others read it (`chmod a+r` on the file, `a+x` on its folders)"
+        }
+        _ => "",
     }
 }
 

@@ -1,6 +1,7 @@
-//! A model's text side, from whichever files it came in: its tokenizer and its chat template.
+//! A model's text side, from whichever files it came in: its tokenizer and its chat templates.
 
-use crate::template::{ChatTemplate, TemplateError};
+use crate::gguf::Value;
+use crate::template::ChatTemplates;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 use crate::weights::{Source, Weights};
 
@@ -40,34 +41,54 @@ pub fn tokenizer(weights: &Weights) -> Result<Option<Tokenizer>, TokenizerError>
     }
 }
 
-/// The model's chat template; `None` if it has none (a base model).
-///
-/// # Errors
-/// The template is malformed.
-pub fn template(
-    weights: &Weights,
-    tokenizer: &Tokenizer,
-) -> Result<Option<ChatTemplate>, TemplateError> {
-    let source = match weights.source() {
+/// The model's chat templates; `None` if it has none (a base model). They are read when they are used.
+/// Without a tokenizer, the texts of the tokens that begin and end a text are empty.
+pub fn templates(weights: &Weights, tokenizer: Option<&Tokenizer>) -> Option<ChatTemplates> {
+    let sources = match weights.source() {
         Source::Gguf(gguf) => gguf
-            .string("tokenizer.chat_template")
-            .ok()
-            .flatten()
-            .map(str::to_owned),
+            .metadata()
+            .filter_map(|(key, value)| {
+                let name = match key.strip_prefix("tokenizer.chat_template")? {
+                    "" => "default",
+                    named => named.strip_prefix('.')?,
+                };
+                match value {
+                    Value::Str(source) => Some((name.to_owned(), source.to_owned())),
+                    _ => None,
+                }
+            })
+            .collect(),
         Source::Safetensors(files) => {
-            let file = files
-                .file("chat_template.jinja")
-                .and_then(|b| std::str::from_utf8(b.as_ref()).ok());
-            let config = || -> Option<String> {
-                let json: serde_json::Value =
-                    serde_json::from_slice(files.file("tokenizer_config.json")?.as_ref()).ok()?;
-                Some(json.get("chat_template")?.as_str()?.to_owned())
+            let text = |name| {
+                let bytes = files.file(name)?;
+                std::str::from_utf8(bytes.as_ref()).ok().map(str::to_owned)
             };
-            file.map(str::to_owned).or_else(config)
+            let mut sources = text("tokenizer_config.json").map_or(Vec::new(), |config| {
+                serde_json::from_str(&config).map_or(Vec::new(), |json| in_config(&json))
+            });
+            // A file of its own stands for the default one.
+            if let Some(own) = text("chat_template.jinja") {
+                sources.retain(|(name, _)| name != "default");
+                sources.push(("default".to_owned(), own));
+            }
+            sources
         }
     };
-    let (bos, eos) = tokenizer.bos_eos_text();
-    source
-        .map(|s| ChatTemplate::new(&s, &bos, &eos))
-        .transpose()
+    let (bos, eos) = tokenizer.map(Tokenizer::bos_eos_text).unwrap_or_default();
+    ChatTemplates::new(sources, &bos, &eos)
+}
+
+/// The templates in a `tokenizer_config.json`: one string, or a list of `{name, template}`.
+fn in_config(config: &serde_json::Value) -> Vec<(String, String)> {
+    match config.get("chat_template") {
+        Some(serde_json::Value::String(source)) => vec![("default".to_owned(), source.clone())],
+        Some(serde_json::Value::Array(named)) => named
+            .iter()
+            .filter_map(|entry| {
+                let field = |key| entry.get(key)?.as_str().map(str::to_owned);
+                Some((field("name")?, field("template")?))
+            })
+            .collect(),
+        _ => Vec::new(),
+    }
 }

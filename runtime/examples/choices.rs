@@ -47,11 +47,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     })?;
     println!("{:?}", done.finish);
 
+    // Warmer than the model's makers would have it, without what is improbable, and no loops.
     let warm = Request {
         sampling: Sampling {
             temperature: 1.0,
+            min_p: 0.1,
+            dry_multiplier: 0.8,
             seed: 7,
-            ..Sampling::default()
+            ..engine.sampling_defaults().clone()
         },
         max_tokens: 12,
         ..Request::default()

@@ -6,12 +6,15 @@
 use crate::error::{LoadError, SessionError};
 use crate::load::{self, Prepared};
 use crate::memory::MemoryPlan;
+use crate::sampling::{ModelSampling, Sampling, SamplingError};
 use crate::session::{Cancel, Session, SessionOptions};
 use hob_kernels::isa::Isa;
 use hob_kernels::kv::{KvElem, KvLayout};
+use hob_kernels::pool::cores;
 use hob_kernels::program::{Machine, Profile};
+use hob_models::files::ModelFiles;
 use hob_models::plan::Model;
-use hob_models::template::ChatTemplate;
+use hob_models::template::ChatTemplates;
 use hob_models::tokenizer::Tokenizer;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -62,7 +65,7 @@ impl Default for EngineOptions {
 /// A loaded model.
 #[derive(Clone)]
 pub struct Engine {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 pub(crate) struct Inner {
@@ -71,12 +74,14 @@ pub(crate) struct Inner {
     pub(crate) batch: usize,
     pub(crate) outputs: usize,
     pub(crate) tokenizer: Option<Tokenizer>,
-    pub(crate) template: Option<ChatTemplate>,
+    pub(crate) templates: Option<ChatTemplates>,
+    name: Option<String>,
     model: Model,
     memory: MemoryPlan,
-    isa: Isa,
+    pub(crate) isa: Isa,
     threads: usize,
     tokenizer_refusal: Option<String>,
+    sampling: ModelSampling,
 }
 
 impl Inner {
@@ -93,19 +98,42 @@ impl Engine {
     /// # Errors
     /// [`LoadError`] names what is wrong with the file, or the memory that is missing.
     pub fn load(path: impl AsRef<Path>, options: &EngineOptions) -> Result<Engine, LoadError> {
+        Engine::load_files(Engine::open(path, options)?, options)
+    }
+
+    /// The first half of [`Engine::load`]: opens and maps all files of a model and parses none of them
+    /// (but to pack them into a folder, with [`WeightsMode::Cached`]). A program that confines itself
+    /// ([`crate::privacy`]) does so between the two.
+    ///
+    /// # Errors
+    /// [`LoadError`] if a file cannot be opened, or is of no kind that hob reads.
+    pub fn open(path: impl AsRef<Path>, options: &EngineOptions) -> Result<ModelFiles, LoadError> {
+        load::open(path.as_ref(), &options.weights)
+    }
+
+    /// The second half of [`Engine::load`]: opens nothing.
+    ///
+    /// # Errors
+    /// As [`Engine::load`].
+    pub fn load_files(files: ModelFiles, options: &EngineOptions) -> Result<Engine, LoadError> {
         let isa = Isa::choose(options.isa.as_deref())?;
         let threads = threads(options);
-        let prepared = Prepared::open(path.as_ref(), &options.weights)?;
-        let memory = prepared.memory_plan(options, threads)?;
-        memory.check_available()?;
+        let (prepared, memory) = on_threads(threads, || {
+            let prepared = Prepared::new(files)?;
+            let memory = prepared.memory_plan(options, threads)?;
+            memory.check_available()?;
+            Ok::<_, LoadError>((prepared.pack(&options.weights)?, memory))
+        })?;
+        let name = prepared.name();
         let Prepared {
             model,
             weights,
             tokenizer,
-            template,
+            templates,
             tokenizer_refusal,
+            sampling,
             ..
-        } = prepared.pack(&options.weights)?;
+        } = prepared;
         let loaded = load::weights(&model, &weights)?;
         let program = crate::lower::lower(&model, &loaded, options.kv)?;
         let layouts = program.states.clone().into();
@@ -118,12 +146,14 @@ impl Engine {
                 batch: options.batch,
                 outputs,
                 tokenizer,
-                template,
+                templates,
+                name,
                 model,
                 memory,
                 isa,
                 threads,
                 tokenizer_refusal,
+                sampling,
             }),
         })
     }
@@ -137,7 +167,7 @@ impl Engine {
         options: &EngineOptions,
     ) -> Result<MemoryPlan, LoadError> {
         let threads = threads(options);
-        Prepared::open(path.as_ref(), &options.weights)?.memory_plan(options, threads)
+        Prepared::new(Engine::open(path, options)?)?.memory_plan(options, threads)
     }
 
     /// A new, empty sequence.
@@ -191,9 +221,20 @@ impl Engine {
         self.inner.tokenizer_refusal.as_deref()
     }
 
-    /// The model's chat template, if its file has one.
-    pub fn template(&self) -> Option<&ChatTemplate> {
-        self.inner.template.as_ref()
+    /// The name that the model's file gives itself; untrusted text, as all in a file.
+    pub fn name(&self) -> Option<&str> {
+        self.inner.name.as_deref()
+    }
+
+    /// How the model's makers would have tokens chosen: [`Sampling::default`] with what its files say
+    /// (`generation_config.json`; `general.sampling.*` of a GGUF).
+    pub fn sampling_defaults(&self) -> &Sampling {
+        &self.inner.sampling.defaults
+    }
+
+    /// What the model's files say of sampling and hob does not take, because it is out of range.
+    pub fn sampling_refusals(&self) -> &[SamplingError] {
+        &self.inner.sampling.refusals
     }
 
     /// What the model is: hyper-parameters, declared weights, plan.
@@ -217,8 +258,16 @@ impl Engine {
     }
 }
 
+/// Does bulk work (packing, building tables) on that many threads of its own. Without memory for them,
+/// on the threads that rayon keeps for the whole process.
+fn on_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
+    match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
+        Ok(pool) => pool.install(work),
+        Err(_) => work(),
+    }
+}
+
 /// As many threads as asked for, else one per core that the system lets this process use.
 pub(crate) fn threads(options: &EngineOptions) -> usize {
-    let available = || std::thread::available_parallelism().map_or(1, usize::from);
-    options.threads.unwrap_or_else(available).clamp(1, 256)
+    options.threads.unwrap_or_else(cores).clamp(1, 256)
 }

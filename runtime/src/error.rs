@@ -1,5 +1,6 @@
 //! What can go wrong, as enums that name the thing and the remedy.
 
+use crate::sampling::SamplingError;
 use hob_kernels::program::{ProgramError, RunError};
 
 /// Why a model was not loaded.
@@ -55,9 +56,6 @@ pub enum LoadError {
     /// The model's tokenizer.
     #[error("the model's tokenizer: {0}")]
     Tokenizer(#[from] hob_models::tokenizer::TokenizerError),
-    /// The model's chat template.
-    #[error("the model's chat template: {0}")]
-    Template(#[from] hob_models::template::TemplateError),
 }
 
 /// Why a session could not go on. What it held before the call, it still holds.
@@ -96,6 +94,9 @@ pub enum SessionError {
     /// The caller's [`crate::Cancel`] was raised.
     #[error("cancelled")]
     Cancelled,
+    /// The sampling options, or what they leave to choose.
+    #[error(transparent)]
+    Sampling(#[from] SamplingError),
     /// The engine failed.
     #[error(transparent)]
     Run(RunError),
@@ -111,6 +112,11 @@ pub enum SessionError {
     /// The model has no chat template.
     #[error("this model has no chat template (it may be a base model); use raw text (`--raw`)")]
     NoTemplate,
+    /// The template cannot turn reasoning on or off.
+    #[error(
+        "the chat template has no switch for reasoning; leave `--think` and `--no-think` away (`--hide-thinking` hides it)"
+    )]
+    NoThinkingSwitch,
 }
 
 impl From<RunError> for SessionError {

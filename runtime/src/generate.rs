@@ -1,6 +1,8 @@
 //! What generation is asked for and what it reports; stop strings across token borders.
 
-use crate::sampler::{LogProb, Sampling};
+use crate::logprob::LogProb;
+use crate::sampling::Sampling;
+use hob_models::reasoning::ReasoningSplitter;
 
 /// What to generate.
 #[derive(Clone, Debug, PartialEq)]
@@ -9,12 +11,16 @@ pub struct Request {
     pub sampling: Sampling,
     /// Most tokens to generate.
     pub max_tokens: usize,
-    /// Texts that end the generation; they are not part of what is reported.
+    /// Texts that end the generation; they are not part of what is reported. Not looked for in
+    /// reasoning that is told apart.
     pub stop: Vec<String>,
     /// Report the log-probability of each token and of this many alternatives.
     pub log_probs: Option<usize>,
     /// Go on past end-of-generation tokens (for measuring).
     pub ignore_end: bool,
+    /// Tells reasoning from the answer ([`crate::ChatPrompt::reasoning`]): it is reported as
+    /// [`Event::Reasoning`]. `None` reports all text as it is.
+    pub reasoning: Option<ReasoningSplitter>,
 }
 
 impl Default for Request {
@@ -25,6 +31,7 @@ impl Default for Request {
             stop: Vec::new(),
             log_probs: None,
             ignore_end: false,
+            reasoning: None,
         }
     }
 }
@@ -42,6 +49,8 @@ pub enum Event<'a> {
     },
     /// Text is complete up to here: whole characters, and no part of a stop string.
     Text(&'a str),
+    /// The same of what the model thinks, if the request tells reasoning apart.
+    Reasoning(&'a str),
     /// The context was full and its policy dropped this many tokens.
     Dropped {
         /// How many.

@@ -2,10 +2,11 @@
 
 use crate::engine::EngineOptions;
 use crate::error::LoadError;
-use crate::load::Prepared;
+use crate::load::{self, Prepared};
 use crate::memory::MemoryPlan;
 use hob_kernels::program::{Dim, Program, Region, RowStep};
 use hob_models::plan::{Model, Op, Val};
+use hob_models::template::ChatTemplates;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -36,8 +37,8 @@ pub struct Inspection {
     pub packed_file: bool,
     /// The kind of tokenizer, or why there is none.
     pub tokenizer: String,
-    /// The file has a chat template.
-    pub has_template: bool,
+    /// The file's chat templates; `None` for a base model.
+    pub templates: Option<ChatTemplates>,
     /// Worker threads that the figures assume.
     pub threads: usize,
     program: Program,
@@ -50,7 +51,7 @@ impl Inspection {
     /// As [`crate::Engine::load`].
     pub fn open(path: impl AsRef<Path>, options: &EngineOptions) -> Result<Inspection, LoadError> {
         let threads = crate::engine::threads(options);
-        let prepared = Prepared::open(path.as_ref(), &options.weights)?;
+        let prepared = Prepared::new(load::open(path.as_ref(), &options.weights)?)?;
         let memory = prepared.memory_plan(options, threads)?;
         let program = prepared.program(options.kv)?;
         let (parameters, formats) = prepared.formats();
@@ -61,7 +62,7 @@ impl Inspection {
             formats,
             packed_file: prepared.packed_file(),
             tokenizer: prepared.tokenizer_kind(),
-            has_template: prepared.template.is_some(),
+            templates: prepared.templates,
             threads,
             program,
             model: prepared.model,

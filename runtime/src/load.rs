@@ -5,6 +5,7 @@ use crate::error::LoadError;
 use crate::inspect::FormatShare;
 use crate::lower::{Loaded, kv_layouts, lower};
 use crate::memory::MemoryPlan;
+use crate::sampling::ModelSampling;
 use hob_kernels::format;
 use hob_kernels::kv::KvElem;
 use hob_kernels::program::{
@@ -12,7 +13,7 @@ use hob_kernels::program::{
 };
 use hob_models::files::ModelFiles;
 use hob_models::plan::{Model, WeightDecl, WeightKind};
-use hob_models::template::ChatTemplate;
+use hob_models::template::ChatTemplates;
 use hob_models::tokenizer::Tokenizer;
 use hob_models::weights::{Layout, Source, Tensor, Weights};
 use hob_models::{packed, text};
@@ -24,16 +25,22 @@ pub(crate) struct Prepared {
     pub(crate) weights: Weights,
     pub(crate) model: Model,
     pub(crate) tokenizer: Option<Tokenizer>,
-    pub(crate) template: Option<ChatTemplate>,
+    pub(crate) templates: Option<ChatTemplates>,
     pub(crate) tokenizer_refusal: Option<String>,
+    pub(crate) sampling: ModelSampling,
+}
+
+/// Opens a model's files, or those that a cache has of it.
+pub(crate) fn open(path: &Path, mode: &WeightsMode) -> Result<ModelFiles, LoadError> {
+    let files = ModelFiles::open(path)?;
+    match mode {
+        WeightsMode::Cached(folder) => Ok(packed::cached(files, folder, &())?),
+        _ => Ok(files),
+    }
 }
 
 impl Prepared {
-    pub(crate) fn open(path: &Path, mode: &WeightsMode) -> Result<Prepared, LoadError> {
-        let mut files = ModelFiles::open(path)?;
-        if let WeightsMode::Cached(folder) = mode {
-            files = packed::cached(files, folder, &())?;
-        }
+    pub(crate) fn new(files: ModelFiles) -> Result<Prepared, LoadError> {
         let weights = Weights::parse(files)?;
         let model = hob_models::describe::model(&weights)?;
         // A tokenizer that hob does not know does not stop work on token ids.
@@ -41,16 +48,15 @@ impl Prepared {
             Ok(t) => (t, None),
             Err(e) => (None, Some(e.to_string())),
         };
-        let template = match &tokenizer {
-            Some(t) => text::template(&weights, t)?,
-            None => None,
-        };
+        let templates = text::templates(&weights, tokenizer.as_ref());
+        let sampling = ModelSampling::new(hob_models::generation::settings(&weights));
         Ok(Prepared {
             weights,
             model,
             tokenizer,
-            template,
+            templates,
             tokenizer_refusal,
+            sampling,
         })
     }
 

@@ -24,7 +24,7 @@ pub(crate) fn any_nan(logits: &[f32]) -> bool {
 }
 
 /// The largest of them; negative infinity of none. NaN is passed over.
-fn max(logits: &[f32]) -> f32 {
+pub(crate) fn max(logits: &[f32]) -> f32 {
     let larger = |a: f32, b: f32| if b > a { b } else { a };
     let (blocks, rest) = logits.as_chunks::<LANES>();
     let mut lanes = [f32::NEG_INFINITY; LANES];
@@ -77,6 +77,18 @@ pub(crate) fn largest(logits: &[f32], n: usize, into: &mut Vec<Entry>) {
     }
 }
 
+/// Puts the entries whose logit is at least `least` into `into`, by id.
+pub(crate) fn at_least(logits: &[f32], least: f64, into: &mut Vec<Entry>) {
+    into.clear();
+    let enough = |l: f32| f64::from(l) >= least;
+    for (block, first) in logits.chunks(BLOCK).zip((0u32..).step_by(BLOCK)) {
+        if enough(max(block)) {
+            let entries = block.iter().copied().zip(first..);
+            into.extend(entries.filter(|&(l, _)| enough(l)));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,6 +125,13 @@ mod tests {
                 largest(&logits, n, &mut kept);
                 kept.sort_by(by_rank);
                 assert_eq!(kept, sorted[..n.min(len)], "{n} of {len}, {levels} levels");
+            }
+            for least in [f64::NEG_INFINITY, -2.5, 1.0, 1e9] {
+                let mut kept = vec![(9.0, 9)];
+                at_least(&logits, least, &mut kept);
+                let all = logits.iter().copied().zip(0..);
+                let expected: Vec<Entry> = all.filter(|e| f64::from(e.0) >= least).collect();
+                assert_eq!(kept, expected, "at least {least} of {len}");
             }
         }
     }

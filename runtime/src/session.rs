@@ -1,13 +1,13 @@
 //! One sequence: its tokens, its cache, and generating from them.
 
-use crate::engine::Inner;
+use crate::engine::{Engine, Inner};
 use crate::error::SessionError;
 use crate::generate::{Completion, Event, Finish, Request, StopScan};
-use crate::sampler::{LogProb, Sampler, log_probs};
+use crate::logprob::{LogProb, log_probs};
+use crate::sampler::Sampler;
 use hob_kernels::program::{Batch, KvCache, Seq};
-use hob_models::template::Message;
-use hob_models::tokenizer::{DecodeOptions, EncodeOptions};
-use std::collections::BTreeMap;
+use hob_models::reasoning::Part;
+use hob_models::tokenizer::{DecodeOptions, EncodeOptions, TokenKind};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -91,6 +91,13 @@ impl Session {
         }
     }
 
+    /// The engine that the session runs on.
+    pub fn engine(&self) -> Engine {
+        Engine {
+            inner: self.engine.clone(),
+        }
+    }
+
     /// Tokens held so far.
     pub fn tokens(&self) -> &[u32] {
         &self.tokens
@@ -127,6 +134,39 @@ impl Session {
         }
     }
 
+    /// Changes the session's limits from now on. Tokens that are beyond a smaller context stay; nothing
+    /// follows them until [`Session::truncate`] or [`Session::resume`] makes room.
+    pub fn set_options(&mut self, options: SessionOptions) {
+        self.options = options;
+    }
+
+    /// Makes the session hold exactly `ids`: what it shares with them from the start is kept, the rest
+    /// is forgotten and read anew (as by [`Session::prefill`]). Returns how many tokens were kept. The
+    /// bits are those of a new session that read all of `ids`.
+    ///
+    /// # Errors
+    /// As [`Session::prefill`]. If `ids` are more than the context holds, nothing has changed.
+    pub fn resume(
+        &mut self,
+        ids: &[u32],
+        cancel: &Cancel,
+        progress: impl FnMut(usize, usize),
+    ) -> Result<usize, SessionError> {
+        let shared = self.tokens.iter().zip(ids).take_while(|(a, b)| a == b);
+        let kept = shared.count();
+        let rest = ids.get(kept..).unwrap_or_default();
+        if ids.len() > self.options.context {
+            return Err(SessionError::ContextFull {
+                len: kept,
+                context: self.options.context,
+                wanted: rest.len(),
+            });
+        }
+        self.truncate(kept);
+        self.prefill(rest, cancel, progress)?;
+        Ok(kept)
+    }
+
     /// The token ids of raw text, with the special tokens that the model starts texts with.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, SessionError> {
         let tokenizer = self
@@ -142,23 +182,6 @@ impl Session {
                 parse_special: false,
             },
         )?)
-    }
-
-    /// The token ids of a conversation rendered by the model's chat template, ready for the
-    /// model's answer. Message text never becomes control tokens.
-    pub fn encode_chat(&self, messages: &[Message]) -> Result<Vec<u32>, SessionError> {
-        let tokenizer = self
-            .engine
-            .tokenizer
-            .as_ref()
-            .ok_or(SessionError::NoTokenizer)?;
-        let template = self
-            .engine
-            .template
-            .as_ref()
-            .ok_or(SessionError::NoTemplate)?;
-        let spans = template.render(messages, true, &BTreeMap::new())?;
-        Ok(tokenizer.encode_spans(&spans)?)
     }
 
     /// Reads tokens, in batches. `progress` is told how many of them are done; on an error or a
@@ -208,6 +231,18 @@ impl Session {
         &self.logits
     }
 
+    /// Chooses the next token by the logits and the tokens so far; the session does not change. For
+    /// programs that read several sessions in one batch ([`crate::Engine::advance`]).
+    ///
+    /// # Errors
+    /// Nothing was read yet, or the sampler's options leave no token to choose.
+    pub fn sample(&self, sampler: &mut Sampler) -> Result<u32, SessionError> {
+        if self.logits.is_empty() {
+            return Err(SessionError::Empty);
+        }
+        Ok(sampler.sample(&self.logits, &self.tokens, self.engine.tokenizer.as_ref())?)
+    }
+
     /// Generates until the model ends its turn or a limit of the request is met, handing each
     /// piece to `on`, which may break it off. The generated tokens join the session, but for an
     /// end-of-generation token.
@@ -218,17 +253,18 @@ impl Session {
         mut on: impl FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<Completion, SessionError> {
         let engine = self.engine.clone();
+        let mut sampler = Sampler::on(engine.isa, &request.sampling)?;
         if self.logits.is_empty() {
             // After a truncation: read the last token again.
             let last = *self.tokens.last().ok_or(SessionError::Empty)?;
             self.truncate(self.tokens.len() - 1);
             self.run(&[last], &[0], cancel, |_, _| ())?;
         }
-        let mut sampler = Sampler::new(request.sampling);
         let mut text = engine
             .tokenizer
             .as_ref()
             .map(|t| t.decode_stream(DecodeOptions::default()));
+        let mut splitter = request.reasoning.clone();
         let mut scan = StopScan::new(&request.stop);
         let mut tokens = 0;
         let finish = loop {
@@ -238,9 +274,7 @@ impl Session {
             if tokens >= request.max_tokens {
                 break Finish::MaxTokens;
             }
-            let Some(id) = sampler.sample(&self.logits) else {
-                return Err(SessionError::Empty);
-            };
+            let id = self.sample(&mut sampler)?;
             if engine.tokenizer.as_ref().is_some_and(|t| t.is_eog(id)) && !request.ignore_end {
                 break Finish::EndOfTurn(id);
             }
@@ -258,7 +292,29 @@ impl Session {
                 top: &top,
             });
             if let Some(stream) = &mut text {
-                let (ready, hit) = scan.push(&stream.push(id));
+                let mut answer = String::new();
+                if let Some(splitter) = &mut splitter {
+                    let mut out = |part, text: &str| match part {
+                        Part::Answer => answer.push_str(text),
+                        Part::Reasoning if flow.is_continue() => flow = on(Event::Reasoning(text)),
+                        Part::Reasoning => {}
+                    };
+                    let tokenizer = engine.tokenizer.as_ref();
+                    let control = tokenizer
+                        .filter(|t| t.kind(id) == Some(TokenKind::Control))
+                        .and_then(|t| t.piece(id));
+                    match control {
+                        // Control tokens may mark reasoning; the splitter leaves them out.
+                        Some(name) => {
+                            splitter.push(&stream.flush(), false, &mut out);
+                            splitter.push(&String::from_utf8_lossy(name), true, &mut out);
+                        }
+                        None => splitter.push(&stream.push(id), false, &mut out),
+                    }
+                } else {
+                    answer = stream.push(id);
+                }
+                let (ready, hit) = scan.push(&answer);
                 if !ready.is_empty() && flow.is_continue() {
                     flow = on(Event::Text(&ready));
                 }
@@ -290,6 +346,17 @@ impl Session {
             }
         };
         let mut rest = text.as_mut().map(|s| s.flush()).unwrap_or_default();
+        if let Some(splitter) = &mut splitter {
+            let piece = std::mem::take(&mut rest);
+            let mut end = |part, text: &str| match part {
+                Part::Answer => rest.push_str(text),
+                Part::Reasoning => {
+                    let _ = on(Event::Reasoning(text));
+                }
+            };
+            splitter.push(&piece, false, &mut end);
+            splitter.finish(&mut end);
+        }
         if !matches!(finish, Finish::Stop(_)) {
             rest = scan.finish(&rest);
             if !rest.is_empty() {

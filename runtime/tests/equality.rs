@@ -177,6 +177,64 @@ fn forks_and_neighbours_do_not_change_a_bit() {
     assert_eq!(bits(&first), alone(&b));
 }
 
+/// A conversation, turn by turn, has the bits of one prefill of all of it: with answers generated in
+/// between, after going back, and when an early part was changed.
+#[test]
+fn a_resumed_session_is_as_a_new_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let never = Cancel::new();
+    for arch in ["llama", "gemma3"] {
+        let shape = Shape {
+            layers: 2,
+            ..Shape::wide(arch)
+        };
+        let path = write(dir.path(), &shape, Format::Q4_0, 6);
+        let engine = Engine::load(&path, &options(2, Isa::best())).unwrap();
+        let fresh = |ids: &[u32]| {
+            let mut s = engine.session(SessionOptions::default());
+            s.prefill(ids, &never, |_, _| ()).unwrap();
+            bits(&s)
+        };
+        let mut chat = engine.session(SessionOptions::default());
+        let mut turns: Vec<u32> = Vec::new();
+        for turn in 0..4 {
+            turns.extend(ids(90 + turn * 7, 300 - turn as u32));
+            let before = chat.tokens().len();
+            let kept = chat.resume(&turns, &never, |_, _| ()).unwrap();
+            assert_eq!(kept, before, "{arch}: the history is not read again");
+            assert_eq!(bits(&chat), fresh(&turns), "{arch} turn {turn}");
+            let request = hob::Request {
+                max_tokens: 20,
+                ignore_end: true,
+                ..Default::default()
+            };
+            chat.generate(&request, &never, |_| std::ops::ControlFlow::Continue(()))
+                .unwrap();
+            turns = chat.tokens().to_vec();
+            assert_eq!(bits(&chat), fresh(&turns), "{arch} after answer {turn}");
+        }
+        // Another question in place of an earlier one; and then all of it again.
+        let mut other = turns.clone();
+        other.truncate(200);
+        other.extend(ids(50, 77));
+        assert_eq!(chat.resume(&other, &never, |_, _| ()).unwrap(), 200);
+        assert_eq!(bits(&chat), fresh(&other), "{arch}");
+        assert_eq!(chat.resume(&turns, &never, |_, _| ()).unwrap(), 200);
+        assert_eq!(bits(&chat), fresh(&turns), "{arch}");
+        // Nothing new to read: the last token is read again by what follows.
+        chat.resume(&turns[..150], &never, |_, _| ()).unwrap();
+        assert_eq!(chat.tokens(), &turns[..150]);
+        // What does not fit changes nothing.
+        let tight = SessionOptions {
+            context: 160,
+            ..SessionOptions::default()
+        };
+        chat.set_options(tight);
+        assert!(chat.resume(&turns, &never, |_, _| ()).is_err());
+        assert_eq!(chat.tokens(), &turns[..150]);
+    }
+}
+
 /// Several sequences in one batch, against each alone; twice, so that decode is ragged too.
 #[test]
 fn a_batch_of_sessions_gives_each_its_own_bits() {

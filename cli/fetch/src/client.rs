@@ -42,6 +42,23 @@ pub(crate) struct Ask<'a> {
     pub(crate) accept: Option<&'a str>,
 }
 
+/// Reads a whole answer of at most `limit` bytes.
+pub(crate) fn read_text(answer: &mut Answer, limit: u64) -> Result<Vec<u8>, MirrorError> {
+    let mut text = Vec::new();
+    let read = answer.body.by_ref().take(limit).read_to_end(&mut text);
+    match read {
+        Ok(n) if n as u64 >= limit => Err(MirrorError::BadAnswer {
+            host: answer.host.clone(),
+            why: format!("more than {limit} bytes where a short list is expected"),
+        }),
+        Ok(_) => Ok(text),
+        Err(e) => Err(MirrorError::Unreachable {
+            host: answer.host.clone(),
+            why: io_reason(&e),
+        }),
+    }
+}
+
 /// The head of an answer that carries the wanted bytes, and their stream.
 pub(crate) struct Answer {
     /// Offset of the first byte of `body` in the file: what was asked for, or 0 if the server
@@ -146,9 +163,12 @@ impl Client {
                 0,
                 text(head, &header::CONTENT_LENGTH).and_then(|v| v.trim().parse().ok()),
             ),
-            // The part that is here is as long as the file, or longer.
-            416 => return Err(MirrorError::Refused { host, status }),
-            _ => return Err(MirrorError::Refused { host, status }),
+            _ => {
+                let said = |name| head.get(name).and_then(|v| v.to_str().ok());
+                let code = said("x-error-code").or_else(|| said("x-error-message"));
+                let code = code.map(str::to_owned);
+                return Err(MirrorError::Refused { host, status, code });
+            }
         };
         if text(head, &header::CONTENT_ENCODING).is_some_and(|v| v != "identity") {
             return Err(nonsense("a compressed body, which was not asked for"));

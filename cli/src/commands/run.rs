@@ -3,12 +3,20 @@
 //! What the answer costs and how it ended goes to standard error, and only where a person looks
 //! on; standard output holds the answer and nothing else.
 
+use super::template::TemplateFile;
 use crate::args::EngineArgs;
+use crate::confined::{self, ConfinementArgs};
+use crate::sampling_args::SamplingArgs;
 use crate::store::{self, Store};
-use crate::terminal::{Answer, bytes};
+use crate::terminal::bytes;
+use crate::thinking::{ThinkArgs, ThoughtfulAnswer};
 use anyhow::{Context, bail};
 use clap::Args;
-use hob::{Cancel, Engine, Event, Finish, Message, Request, Sampling, Session, SessionOptions};
+use hob::privacy::Mode;
+use hob::{
+    Cancel, ChatOptions, ChatPrompt, Engine, Event, Finish, Message, Request, Session,
+    SessionOptions,
+};
 use std::io::{IsTerminal, Read};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -35,18 +43,6 @@ pub(crate) struct RunArgs {
     /// Instructions that precede the conversation
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
-    /// Randomness: 0 always takes the most probable token
-    #[arg(long, value_name = "T", default_value_t = Sampling::default().temperature, value_parser = at_least_zero)]
-    temperature: f32,
-    /// Choose among the N most probable tokens (0: all)
-    #[arg(long, value_name = "N", default_value_t = Sampling::default().top_k)]
-    top_k: usize,
-    /// Choose among the most probable tokens that together reach this probability
-    #[arg(long, value_name = "P", default_value_t = Sampling::default().top_p, value_parser = share)]
-    top_p: f32,
-    /// Starts the random choices; the same seed gives the same answer
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
     /// Most tokens to generate
     #[arg(long, short = 'n', value_name = "N", default_value_t = 1024)]
     max_tokens: usize,
@@ -57,8 +53,13 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
     /// Continue the prompt as plain text, without the model's chat template
-    #[arg(long, conflicts_with = "system")]
+    #[arg(long, conflicts_with_all = ["system", "think", "no_think"])]
     raw: bool,
+    /// Render the conversation with the chat template in this file, not with the model's own
+    #[arg(long, value_name = "FILE", conflicts_with = "raw")]
+    template: Option<PathBuf>,
+    #[command(flatten)]
+    thinking: ThinkArgs,
     /// Fetch a missing default model without asking
     #[arg(long, short = 'y')]
     yes: bool,
@@ -66,22 +67,11 @@ pub(crate) struct RunArgs {
     #[arg(long, short = 'v')]
     verbose: bool,
     #[command(flatten)]
+    sampling: SamplingArgs,
+    #[command(flatten)]
     engine: EngineArgs,
-}
-
-fn at_least_zero(s: &str) -> Result<f32, String> {
-    let x: f32 = s.parse().map_err(|_| "not a number".to_owned())?;
-    (x.is_finite() && x >= 0.0)
-        .then_some(x)
-        .ok_or_else(|| "must be 0 or more".to_owned())
-}
-
-fn share(s: &str) -> Result<f32, String> {
-    let x: f32 = s.parse().map_err(|_| "not a number".to_owned())?;
-    (0.0..=1.0)
-        .contains(&x)
-        .then_some(x)
-        .ok_or_else(|| "must be between 0 and 1".to_owned())
+    #[command(flatten)]
+    confinement: ConfinementArgs,
 }
 
 /// Whether a lone word names a model rather than being the prompt.
@@ -90,7 +80,19 @@ fn names_model(word: &str) -> anyhow::Result<bool> {
     let by_name = ["gguf", "safetensors", "hob"]
         .iter()
         .any(|e| path.extension().is_some_and(|x| x == *e));
-    Ok(by_name || path.exists() || Store::open()?.find(word)?.is_some())
+    let is_known = || crate::catalogue::find(word).is_some() || super::pull::is_source(word);
+    Ok(by_name || path.exists() || Store::open()?.find(word)?.is_some() || is_known())
+}
+
+/// Whether a lone word that names no model here was meant as one: `llama3.2`, `qwen:7b`, `owner/repo`.
+fn looks_like_a_model(word: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || ".-_:/".contains(c);
+    let parts = |c: char| c.is_ascii_digit() || c == ':' || c == '/';
+    word.starts_with(|c: char| c.is_ascii_alphabetic())
+        && word.chars().all(plain)
+        && word.ends_with(|c: char| c.is_ascii_alphanumeric())
+        && word.contains(parts)
+        && !word.contains("//")
 }
 
 /// Splits the words into model and prompt.
@@ -99,12 +101,19 @@ fn split(words: &[String]) -> anyhow::Result<(Option<&str>, Option<&str>)> {
         [] => (None, None),
         [model, prompt, ..] => (Some(model), Some(prompt)),
         [word] if word != "-" && names_model(word)? => (Some(word), None),
+        [word] if looks_like_a_model(word) => bail!(
+            "no model `{word}` here (`hob list` shows the store, `hob pull` fills it){}; if that is the prompt, pipe it in: echo {word} | hob run",
+            crate::nearest::did_you_mean(word)
+        ),
         [word] => (None, Some(word)),
     })
 }
 
-fn read_prompt(given: Option<&str>) -> anyhow::Result<String> {
+pub(crate) fn read_prompt(given: Option<&str>) -> anyhow::Result<String> {
     if let Some(text) = given.filter(|&t| t != "-") {
+        if text.trim().is_empty() {
+            bail!("the prompt is empty: give one (`hob run \"...\"`), or pipe it in");
+        }
         return Ok(text.to_owned());
     }
     let stdin = std::io::stdin();
@@ -151,25 +160,33 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
             store::ensure_default_model(args.yes, interactive)?
         }
     };
+    let template = args.template.as_deref().map(TemplateFile::read);
+    let template = template.transpose()?;
+    let person = std::io::stderr().is_terminal();
+    let start = Instant::now();
+    let opened = confined::open(Mode::Run, &path, &args.engine, 1, args.confinement)?;
+    let mut loaded = start.elapsed();
     let prompt = read_prompt(if prompt_is_piped {
         prompt.filter(|&p| p == "-")
     } else {
         prompt
     })?;
-
-    let person = std::io::stderr().is_terminal();
     let start = Instant::now();
-    let engine = Engine::load(&path, &args.engine.options(1))?;
-    let loaded = start.elapsed();
+    let (engine, report) = opened.load()?;
+    loaded += start.elapsed();
     if let Some(caveat) = engine.tokenizer().and_then(|tokenizer| tokenizer.caveat()) {
         eprintln!("hob: {}: {caveat}", path.display());
+    }
+    for refusal in engine.sampling_refusals().iter().filter(|_| person) {
+        eprintln!("(of the model's own settings, {refusal}; left out)");
     }
     let context = args.context.unwrap_or(engine.model().hparams.context) as usize;
     let mut session = engine.session(SessionOptions {
         context,
         ..Default::default()
     });
-    let ids = encode(&args, &engine, &session, &prompt)?;
+    let ChatPrompt { ids, reasoning } =
+        encode(&args, template.as_ref(), &engine, &session, &prompt)?;
 
     let cancel = Cancel::new();
     let raised = cancel.clone();
@@ -185,40 +202,48 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     })?;
     let read = start.elapsed();
     let request = Request {
-        sampling: Sampling {
-            temperature: args.temperature,
-            top_k: args.top_k,
-            top_p: args.top_p,
-            seed: args.seed,
-        },
+        sampling: args.sampling.over(engine.sampling_defaults())?,
         max_tokens: args.max_tokens,
         stop: args.stop.clone(),
+        reasoning,
         ..Default::default()
     };
-    let mut answer = Answer::new();
+    let mut answer = ThoughtfulAnswer::new(&args.thinking);
     let (mut failed, mut ends_line) = (None, true);
     let start = Instant::now();
-    let done = session.generate(&request, &cancel, |event| match event {
-        Event::Text(text) => {
-            ends_line = text.ends_with('\n');
-            match answer.write(text) {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(e) => {
-                    failed = Some(e);
-                    ControlFlow::Break(())
-                }
+    let done = session.generate(&request, &cancel, |event| {
+        let written = match event {
+            Event::Text(text) => {
+                ends_line = text.ends_with('\n');
+                answer.write(text)
+            }
+            Event::Reasoning(text) => answer.think(text),
+            _ => Ok(()),
+        };
+        match written {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(e) => {
+                failed = Some(e);
+                ControlFlow::Break(())
             }
         }
-        _ => ControlFlow::Continue(()),
-    })?;
+    });
+    // Whatever happened, the terminal is left as it was.
+    let ends_in_thought = answer.end_thought();
+    let done = done?;
     let wrote = start.elapsed();
     if let Some(e) = failed {
         return Err(e).context("cannot write the answer to standard output");
     }
-    if !ends_line {
+    if !ends_line || matches!(ends_in_thought, Ok(true)) {
         answer
             .write("\n")
             .context("cannot write the answer to standard output")?;
+    }
+    if answer.shows_nothing() {
+        eprintln!(
+            "(the model thought and did not answer; `--show-thinking` shows what it thought)"
+        );
     }
     match &done.finish {
         Finish::ContextFull => {
@@ -243,6 +268,11 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
             rate(done.tokens, wrote),
             bytes(session.kv_bytes() as u64),
         );
+        let confined = report.as_ref().map_or_else(
+            || "nothing".to_owned(),
+            |report| report.holding().collect::<Vec<_>>().join(", "),
+        );
+        eprintln!("confined by: {confined}");
     }
     Ok(if done.finish == Finish::Cancelled {
         ExitCode::from(130)
@@ -254,20 +284,30 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
 /// The prompt as token ids: by the model's template, or as plain text.
 fn encode(
     args: &RunArgs,
+    template: Option<&TemplateFile<'_>>,
     engine: &Engine,
     session: &Session,
     prompt: &str,
-) -> anyhow::Result<Vec<u32>> {
+) -> anyhow::Result<ChatPrompt> {
     if let (None, Some(why)) = (engine.tokenizer(), engine.tokenizer_refusal()) {
         bail!("this model's text cannot be read: {why}");
     }
     if args.raw {
-        return Ok(session.encode(prompt)?);
+        return Ok(ChatPrompt {
+            ids: session.encode(prompt)?,
+            reasoning: None,
+        });
     }
     let mut messages = Vec::new();
     if let Some(system) = &args.system {
         messages.push(Message::new("system", system));
     }
     messages.push(Message::new("user", prompt));
-    Ok(session.encode_chat(&messages)?)
+    let template = template.map(|file| file.parse(engine)).transpose()?;
+    let options = ChatOptions {
+        template,
+        think: args.thinking.think(),
+        ..Default::default()
+    };
+    Ok(session.chat_prompt(&messages, &options)?)
 }

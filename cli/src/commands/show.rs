@@ -3,7 +3,7 @@
 use crate::args::EngineArgs;
 use crate::terminal::{Plain, bytes};
 use clap::Args;
-use hob::Inspection;
+use hob::{ChatTemplates, Inspection};
 use std::path::PathBuf;
 
 #[derive(Args)]
@@ -25,6 +25,11 @@ pub(crate) struct ShowArgs {
 
 pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
     let path = super::model_path(&args.model)?;
+    // A file is a file; a name is a model of the store, whose manifest has more to say.
+    let stored = match args.model.exists() {
+        true => None,
+        false => crate::store::Store::open()?.find(&args.model.to_string_lossy())?,
+    };
     let options = args.engine.options(1);
     let seen = Inspection::open(&path, &options)?;
     let (hp, memory) = (&seen.model.hparams, &seen.memory);
@@ -44,13 +49,14 @@ pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
             .iter()
             .map(|&n| serde_json::json!({ "context": n, "kv_bytes": memory.kv(n as usize), "total_bytes": memory.total(n as usize) }))
             .collect();
+        let stored = stored.as_ref().map(super::list::report);
         let report = serde_json::json!({
-            "name": seen.name, "architecture": hp.arch, "parameters": seen.parameters,
+            "store": stored, "name": seen.name, "architecture": hp.arch, "parameters": seen.parameters,
             "layers": hp.n_layers, "hidden": hp.hidden, "ffn": hp.ffn,
             "heads": hp.n_heads, "kv_heads": hp.n_kv_heads, "head_dim": hp.head_dim_k,
             "vocab": hp.vocab, "context": hp.context, "rope_theta": hp.rope.theta,
             "sliding_window": hp.sliding_window, "formats": formats, "packed_file": seen.packed_file,
-            "tokenizer": seen.tokenizer, "chat_template": seen.has_template,
+            "tokenizer": seen.tokenizer, "chat_template": seen.templates.is_some(), "chat_templates": seen.templates.iter().flat_map(ChatTemplates::names).collect::<Vec<_>>(),
             "memory": { "mapped": memory.mapped, "packed": memory.packed, "vectors": memory.vectors, "working": memory.working, "at": at },
         });
         println!("{report}");
@@ -97,7 +103,9 @@ pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
     row("tokenizer", seen.tokenizer.clone());
     row(
         "chat template",
-        if seen.has_template { "yes" } else { "no" }.to_owned(),
+        seen.templates
+            .as_ref()
+            .map_or("none (a base model)".to_owned(), templates),
     );
     row("context", format!("{} positions", hp.context));
     for f in &seen.formats {
@@ -120,6 +128,9 @@ pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
         }
         .to_owned(),
     );
+    if let Some(model) = &stored {
+        show_stored(model, &row);
+    }
     println!();
     println!(
         "Memory in bytes ({} threads, batch {}, {:?} cache)",
@@ -146,4 +157,49 @@ pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
         println!("Lowered for the CPU\n{}", Plain(&seen.program_text()));
     }
     Ok(())
+}
+
+/// What the store's manifest says.
+fn show_stored(model: &crate::store::Installed, row: &dyn Fn(&str, String)) {
+    let m = &model.manifest;
+    println!("\nStore");
+    row("stored as", m.name.clone());
+    row("path", model.path.display().to_string());
+    row("source", m.source.clone());
+    row("licence", m.licence.clone());
+    if !m.quant.is_empty() {
+        row("quantization", m.quant.clone());
+    }
+    for file in &m.files {
+        row(
+            "original",
+            format!("{}, {} bytes", file.original, file.size),
+        );
+        row("SHA-256", file.sha256.clone());
+        if let Some(place) = &file.shared_with {
+            row("shared with", place.clone());
+        }
+    }
+}
+
+/// The templates in words: whether there are several, and what the default says of reasoning.
+fn templates(all: &ChatTemplates) -> String {
+    let template = match all.get(None, false) {
+        Ok(template) => template,
+        Err(e) => return format!("one that hob cannot use: {e}"),
+    };
+    let mut text = match all.names().skip(1).collect::<Vec<_>>() {
+        others if others.is_empty() => "yes".to_owned(),
+        others => format!("yes, and {}", others.join(", ")),
+    };
+    if template.reasoning().is_some() {
+        text.push_str("; reasoning");
+        if let Some(switch) = template.thinking_switch() {
+            text.push_str(&format!(
+                ", switched by `{}` (--think, --no-think)",
+                switch.variable
+            ));
+        }
+    }
+    text
 }

@@ -1,6 +1,7 @@
 //! Reading keys and values of one head from a page, as vectors of f32, for each element type.
 
 use super::lanes::{Lanes, f16_to_f32};
+use crate::ahead::fetch;
 use crate::kv::{BLOCK, HeadParts, TILE};
 
 /// Where one head lies in a page, and its dims.
@@ -52,19 +53,6 @@ pub(super) trait Elem {
     unsafe fn v<L: Lanes>(head: &Head, pos: usize, d: usize) -> L::V;
     /// Dim `d` of a value.
     unsafe fn v_one(head: &Head, pos: usize, d: usize) -> f32;
-}
-
-/// Asks for a line of memory.
-#[inline(always)]
-fn fetch(p: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a hint: it faults at no address, and changes nothing.
-    unsafe {
-        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(p.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = p;
 }
 
 impl Head {

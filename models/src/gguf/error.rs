@@ -98,7 +98,9 @@ pub enum Problem {
         found: u32,
     },
     /// A count of things that could not fit into the file.
-    #[error("is {count}, but {count} of them need more than the {have} bytes that are left")]
+    #[error(
+        "is {count}, but {count} of them need more than the {have} bytes that are left; the file is damaged or cut short, fetch it again"
+    )]
     Count {
         /// The count.
         count: u64,

@@ -66,10 +66,7 @@ pub fn pack_file(
     let jobs = file_jobs(&tensors, src.bytes.start(), len);
     let temporary = Temporary::create(dst)?;
     let io = |doing| move |e| Error::io(dst, doing, e);
-    temporary
-        .file
-        .set_len((len + origin) as u64)
-        .map_err(io("reserve space for"))?;
+    reserve(&temporary.file, (len + origin) as u64).map_err(io("reserve space for"))?;
 
     let hash = || -> Result<Option<[u8; 32]>> {
         if !options.hash && options.expect.is_none() {
@@ -253,6 +250,18 @@ fn free_bytes(dir: &Path) -> Result<u64> {
     let stat = rustix::fs::statvfs(dir)
         .map_err(|e| Error::io(dir, "ask for the free space of", e.into()))?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// Gives a new file its length, and its room on the disk where the file system can, so that a disk that
+/// fills up meanwhile is noticed now.
+fn reserve(file: &File, len: u64) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, len) {
+        Ok(()) => return Ok(()),
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
+        Err(e) => return Err(e.into()),
+    }
+    file.set_len(len)
 }
 
 /// Unknown here: then writing fails when it fails.

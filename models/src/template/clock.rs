@@ -47,6 +47,7 @@ pub(super) fn format(now: SystemTime, format: &str) -> Result<String, Error> {
         .unwrap_or_default();
     let short = |name: &'static str| name.get(..3).unwrap_or(name);
     let day_of_year = days - days_before(year) + 1;
+    let weekday = (days + 4).rem_euclid(7); // from Sunday
 
     let mut out = String::new();
     let mut chars = format.chars();
@@ -86,6 +87,22 @@ pub(super) fn format(now: SystemTime, format: &str) -> Result<String, Error> {
             Some('p') => (if hour < 12 { "AM" } else { "PM" }).to_owned(),
             Some('F') => format!("{year}-{month:02}-{day:02}"),
             Some('T') => format!("{hour:02}:{minute:02}:{second:02}"),
+            Some('f') => "000000".to_owned(),
+            Some('w') => weekday.to_string(),
+            Some('u') => ((weekday + 6) % 7 + 1).to_string(),
+            Some('U') => number((day_of_year + 6 - weekday) / 7, 2),
+            Some('W') => number((day_of_year + 6 - (weekday + 6) % 7) / 7, 2),
+            Some('C') => number(year.div_euclid(100), 2),
+            Some('D' | 'x') => format!("{month:02}/{day:02}/{:02}", year.rem_euclid(100)),
+            Some('R') => format!("{hour:02}:{minute:02}"),
+            Some('X') => format!("{hour:02}:{minute:02}:{second:02}"),
+            Some('c') => format!(
+                "{} {} {day:2} {hour:02}:{minute:02}:{second:02} {year}",
+                short(day_name),
+                short(month_name)
+            ),
+            Some('n') => "\n".to_owned(),
+            Some('t') => "\t".to_owned(),
             Some('Z') => "UTC".to_owned(),
             Some('z') => "+0000".to_owned(),
             Some('%') => "%".to_owned(),
@@ -145,6 +162,10 @@ mod tests {
             "29 Feb 2024, 12 PM, Thu 060"
         );
         assert_eq!(at(4_102_444_799, "%F %T %y"), "2099-12-31 23:59:59 99");
+        assert_eq!(
+            at(1_709_210_096, "%c|%x|%X|%U|%W|%w|%u|%C|%R"),
+            "Thu Feb 29 12:34:56 2024|02/29/24|12:34:56|08|09|4|4|20|12:34"
+        );
     }
 
     #[test]

@@ -3,36 +3,77 @@
 //! character that occurs nowhere in the input (its shade); afterwards shades are replaced by what
 //! they stand for, and mark it as not trusted. So a mark is part of the character: trimming, cutting
 //! and joining cannot lose it, and text that holds private-use characters itself is shaded like any
-//! other. White space stays, for templates trim it.
+//! other. White space stays. Templates look into messages (`'</think>' in content`): comparing and
+//! searching see what shades stand for ([`Shade::plain`]), and answer with truths and positions; what
+//! is cut out is cut from the shaded text.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
-
-use minijinja::{Value, value::Object};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use crate::tokenizer::Span;
-
-/// Where templates find the shade: not a name that a template can write.
-pub(super) const SHADE_KEY: &str = "hob shade";
 
 /// Characters without which no control token can be written, in vocabularies known today.
 const MARKUP: [char; 8] = ['<', '>', '|', '[', ']', '\u{ff5c}', '{', '}'];
 
+/// The first private-use character that may become a shade. Planes 15 and 16 are for private use.
+const FIRST: u32 = 0xf0000;
+const LAST: u32 = 0x10fffd;
+
 /// The shades of one rendering.
 #[derive(Debug)]
 pub(super) struct Shade {
-    shades: HashMap<char, char>,
-    meanings: HashMap<char, char>,
-    /// Private-use characters that occur in the input.
-    taken: HashSet<char>,
-    next: u32,
+    table: RwLock<Table>,
     seen_bytes: usize,
 }
 
-impl Object for Shade {}
+#[derive(Debug)]
+struct Table {
+    shades: HashMap<char, char>,
+    /// What the shade `FIRST + i` stands for.
+    meanings: Vec<Option<char>>,
+    /// Private-use characters that occur in the input.
+    taken: HashSet<char>,
+    is_exhausted: bool,
+}
 
-/// Planes 15 and 16 are for private use; their last two characters are not characters.
 fn is_private(c: char) -> bool {
-    c >= '\u{f0000}'
+    u32::from(c) >= FIRST
+}
+
+/// Whether a text holds a private-use character: its first UTF-8 byte is one of these, and no other
+/// byte is.
+fn may_be_shaded(text: &str) -> bool {
+    memchr::memchr2(0xf3, 0xf4, text.as_bytes()).is_some()
+}
+
+impl Table {
+    fn meaning(&self, c: char) -> Option<char> {
+        let index = u32::from(c).checked_sub(FIRST)?;
+        self.meanings.get(index as usize).copied().flatten()
+    }
+
+    /// The shade of a character; U+FFFD once there are no more.
+    fn of(&mut self, c: char) -> char {
+        if let Some(&shade) = self.shades.get(&c) {
+            return shade;
+        }
+        loop {
+            let next = FIRST.saturating_add(self.meanings.len() as u32);
+            let Some(shade) = char::from_u32(next).filter(|_| next <= LAST) else {
+                self.is_exhausted = true;
+                return char::REPLACEMENT_CHARACTER;
+            };
+            // The last two characters of a plane are not characters.
+            if self.taken.contains(&shade) || next & 0xfffe == 0xfffe {
+                self.meanings.push(None);
+                continue;
+            }
+            self.meanings.push(Some(c));
+            self.shades.insert(c, shade);
+            return shade;
+        }
+    }
 }
 
 impl Shade {
@@ -42,20 +83,27 @@ impl Shade {
         let mut seen_bytes = 0;
         visit(&mut |text| {
             seen_bytes += text.len();
-            taken.extend(text.chars().filter(|&c| is_private(c)));
+            if may_be_shaded(text) {
+                taken.extend(text.chars().filter(|&c| is_private(c)));
+            }
         });
-        let mut shade = Self {
+        let mut table = Table {
             shades: HashMap::new(),
-            meanings: HashMap::new(),
+            meanings: Vec::new(),
             taken,
-            next: 0xf0000,
-            seen_bytes,
+            is_exhausted: false,
         };
-        // First of all those that matter most, should a text exhaust the private-use characters.
         for c in MARKUP.into_iter().chain('!'..='~') {
-            shade.of(c);
+            table.of(c);
         }
-        shade
+        Self {
+            table: RwLock::new(table),
+            seen_bytes,
+        }
+    }
+
+    fn table(&self) -> RwLockReadGuard<'_, Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How much text goes into the rendering, in bytes.
@@ -63,93 +111,63 @@ impl Shade {
         self.seen_bytes
     }
 
-    /// The shade of a character; the character itself once there are no more.
-    fn of(&mut self, c: char) -> char {
-        if let Some(&shade) = self.shades.get(&c) {
-            return shade;
+    /// Whether the text had more different characters than there are shades: some are lost then.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.table().is_exhausted
+    }
+
+    /// What a text stands for, shaded or not: for comparing and searching. Never to be written out.
+    pub(super) fn plain<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        if !may_be_shaded(text) {
+            return Cow::Borrowed(text);
         }
-        while let Some(shade) = char::from_u32(self.next).filter(|_| self.next <= 0x10fffd) {
-            self.next += 1;
-            if !self.taken.contains(&shade) && shade as u32 & 0xfffe != 0xfffe {
-                self.shades.insert(c, shade);
-                self.meanings.insert(shade, c);
-                return shade;
+        let table = self.table();
+        let plain = text.chars().map(|c| table.meaning(c).unwrap_or(c));
+        Cow::Owned(plain.collect())
+    }
+
+    /// Shades a text, but for white space.
+    pub(super) fn cover(&self, text: &str) -> String {
+        self.cover_where(text, |c| !c.is_whitespace())
+    }
+
+    /// Shades only what control tokens are written with: for text that templates build them from, such
+    /// as roles.
+    pub(super) fn markup(&self, text: &str) -> String {
+        self.cover_where(text, |c| MARKUP.contains(&c) || is_private(c))
+    }
+
+    fn cover_where(&self, text: &str, is_covered: impl Fn(char) -> bool) -> String {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let cover = |c| if is_covered(c) { table.of(c) } else { c };
+        text.chars().map(cover).collect()
+    }
+
+    /// Writes each character of a text as `write` makes it of what it stands for; what is made of
+    /// shaded characters is shaded again. `write` gives `None` for a character that stays.
+    pub(super) fn map(&self, text: &str, mut write: impl FnMut(char) -> Option<String>) -> String {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let mut out = String::with_capacity(text.len());
+        for c in text.chars() {
+            let meaning = table.meaning(c);
+            match (write(meaning.unwrap_or(c)), meaning) {
+                (None, _) => out.push(c),
+                (Some(new), None) => out.push_str(&new),
+                (Some(new), Some(_)) => out.extend(new.chars().map(|c| table.of(c))),
             }
-        }
-        c
-    }
-
-    /// The shade of a character that has one.
-    pub(super) fn existing(&self, c: char) -> char {
-        self.shades.get(&c).copied().unwrap_or(c)
-    }
-
-    /// What a character stands for, and whether it is a shade.
-    pub(super) fn meaning(&self, c: char) -> (char, bool) {
-        match self.meanings.get(&c) {
-            Some(&meaning) => (meaning, true),
-            None => (c, false),
-        }
-    }
-
-    /// Shades a text, but for white space and the `exempt` strings.
-    pub(super) fn whole(&mut self, text: &str, exempt: &[String]) -> String {
-        let mut out = String::with_capacity(4 * text.len());
-        let mut rest = text;
-        while let Some(c) = rest.chars().next() {
-            let marker = exempt
-                .iter()
-                .filter(|marker| rest.starts_with(marker.as_str()));
-            if let Some(marker) = marker.max_by_key(|marker| marker.len()) {
-                out.push_str(marker);
-                rest = rest.get(marker.len()..).unwrap_or_default();
-                continue;
-            }
-            out.push(if c.is_whitespace() { c } else { self.of(c) });
-            rest = rest.get(c.len_utf8()..).unwrap_or_default();
         }
         out
-    }
-
-    /// Shades only what control tokens are written with: for text that templates compare.
-    pub(super) fn markup(&mut self, text: &str) -> String {
-        text.chars()
-            .map(|c| {
-                if MARKUP.contains(&c) || is_private(c) {
-                    self.of(c)
-                } else {
-                    c
-                }
-            })
-            .collect()
-    }
-
-    /// Shades the markup in all strings of a JSON value.
-    pub(super) fn json(&mut self, value: &serde_json::Value) -> Value {
-        use serde_json::Value as Json;
-        match value {
-            Json::String(text) => Value::from(self.markup(text)),
-            Json::Array(items) => items.iter().map(|item| self.json(item)).collect(),
-            Json::Object(fields) => Value::from_pairs(
-                fields
-                    .iter()
-                    .map(|(key, value)| (self.markup(key), self.json(value))),
-            ),
-            Json::Null => Value::from(()),
-            Json::Bool(flag) => Value::from(*flag),
-            Json::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {
-                (Some(signed), _, _) => Value::from(signed),
-                (_, Some(unsigned), _) => Value::from(unsigned),
-                (_, _, float) => Value::from(float.unwrap_or(f64::NAN)),
-            },
-        }
     }
 
     /// The spans of a rendered text: shades back to what they stand for.
     pub(super) fn spans(&self, rendered: &str) -> Vec<Span> {
         let mut spans: Vec<Span> = Vec::new();
+        let table = self.table();
         for c in rendered.chars() {
-            let (meaning, shaded) = self.meaning(c);
+            let (meaning, shaded) = match table.meaning(c) {
+                Some(meaning) => (meaning, true),
+                None => (c, false),
+            };
             match spans.last_mut() {
                 Some(last) if last.trusted != shaded => last.text.push(meaning),
                 _ => spans.push(Span {
@@ -177,9 +195,10 @@ impl Shade {
 
     /// A text of the template for people to read, with text of messages left out.
     pub(super) fn censor(&self, text: &str) -> String {
+        let table = self.table();
         let mut out = String::new();
         for c in text.chars() {
-            if !self.meanings.contains_key(&c) {
+            if table.meaning(c).is_none() {
                 out.push(c);
             } else if !out.ends_with('\u{2026}') {
                 out.push('\u{2026}');

@@ -46,6 +46,19 @@ impl Shape {
 
 /// Writes the model with every matrix in `format` (vectors in F32) and returns its path.
 pub(crate) fn write(dir: &Path, shape: &Shape, format: Format, seed: u64) -> PathBuf {
+    write_with(dir, shape, format, seed, |w| {
+        w.metadata("tokenizer.ggml.model", "none").unwrap();
+    })
+}
+
+/// The same with metadata of a tokenizer and a template.
+pub(crate) fn write_with(
+    dir: &Path,
+    shape: &Shape,
+    format: Format,
+    seed: u64,
+    text: impl FnOnce(&mut GgufWriter),
+) -> PathBuf {
     let s = *shape;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut uniform = move || rng.next_u32() as f32 / u32::MAX as f32 * 2.0 - 1.0;
@@ -132,7 +145,7 @@ pub(crate) fn write(dir: &Path, shape: &Shape, format: Format, seed: u64) -> Pat
     if let Some(n) = s.window {
         w.metadata(&key("attention.sliding_window"), n).unwrap();
     }
-    w.metadata("tokenizer.ggml.model", "none").unwrap();
+    text(&mut w);
     for (name, dims, format, ..) in &tensors {
         w.tensor(name, *format, dims).unwrap();
     }

@@ -123,7 +123,7 @@ mod tests {
         Wheel {
             package: "Some-Package".to_owned(),
             version: "1.2".to_owned(),
-            file: "x".to_owned(),
+            file: None,
         }
     }
 

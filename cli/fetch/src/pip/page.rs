@@ -1,12 +1,10 @@
 //! A project's page of a package index in JSON (PyPA's "simple repository API"): the hash and size
 //! of one file. Only asked where pip's own line did not have the hash.
 
-use std::io::Read;
-
 use serde::Deserialize;
 
 use crate::Digest;
-use crate::client::{Ask, Client};
+use crate::client::{Ask, Client, read_text};
 use crate::error::MirrorError;
 use crate::request::Policy;
 
@@ -50,12 +48,7 @@ pub(super) fn look_up(
         },
         policy,
     )?;
-    let mut text = Vec::new();
-    let read = answer.body.by_ref().take(PAGE_LIMIT).read_to_end(&mut text);
-    read.map_err(|e| MirrorError::BadAnswer {
-        host: answer.host,
-        why: e.to_string(),
-    })?;
+    let text = read_text(&mut answer, PAGE_LIMIT)?;
     Ok(listed_in(&text, url).unwrap_or_default())
 }
 

@@ -4,6 +4,7 @@
 
 #![allow(dead_code)] // Each test file uses a part.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use hob_fetch::{Digest, Mirror, ModelRequest, Policy};
+use hob_fetch::{Digest, Mirror, ModelRequest, Pin, Policy};
 
 const MAX_REQUESTS: usize = 2000;
 
@@ -55,8 +56,15 @@ pub(crate) struct Server {
     acceptor: Option<JoinHandle<()>>,
 }
 
+/// A body and its entity tag.
+type Body = (Arc<Vec<u8>>, String);
+
 struct Shared {
-    content: Mutex<(Arc<Vec<u8>>, String)>,
+    content: Mutex<Body>,
+    /// What is at paths of their own; everything else is `content`.
+    files: Mutex<BTreeMap<String, Arc<Vec<u8>>>>,
+    /// The token without which every request for a file is refused.
+    gate: Mutex<Option<String>>,
     plan: Mutex<std::vec::IntoIter<Fault>>,
     requests: Mutex<Vec<String>>,
     sent: AtomicU64,
@@ -75,6 +83,8 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             content: Mutex::new((Arc::clone(content), "\"v1\"".to_owned())),
+            files: Mutex::default(),
+            gate: Mutex::default(),
             plan: Mutex::new(plan.into_iter()),
             requests: Mutex::default(),
             sent: AtomicU64::new(0),
@@ -116,6 +126,20 @@ impl Server {
         Mirror::Url(self.url())
     }
 
+    /// From now on this is at this path.
+    pub(crate) fn put(&self, path: &str, bytes: Arc<Vec<u8>>) {
+        self.shared
+            .files
+            .lock()
+            .unwrap()
+            .insert(path.to_owned(), bytes);
+    }
+
+    /// From now on files are given to the bearer of this token alone.
+    pub(crate) fn gate(&self, token: &str) {
+        *self.shared.gate.lock().unwrap() = Some(token.to_owned());
+    }
+
     /// Heads of the requests so far.
     pub(crate) fn requests(&self) -> Vec<String> {
         self.shared.requests.lock().unwrap().clone()
@@ -154,8 +178,22 @@ impl Shared {
             return Ok(());
         }
         self.requests.lock().unwrap().push(head.clone());
-        let fault = self.plan.lock().unwrap().next().unwrap_or(Fault::None);
-        let (content, tag) = self.content.lock().unwrap().clone();
+        let path = head.split(' ').nth(1).unwrap_or_default();
+        let path = path.split('?').next().unwrap_or_default().to_owned();
+        let is_list = path.starts_with("/api/");
+        let fault = match is_list {
+            true => Fault::None,
+            false => self.plan.lock().unwrap().next().unwrap_or(Fault::None),
+        };
+        let own = self.files.lock().unwrap().get(&path).cloned();
+        let (content, tag) = match own {
+            Some(bytes) => (bytes, format!("\"{path}\"")),
+            None if is_list => {
+                let head = "HTTP/1.1 401 No\r\nX-Error-Code: RepoNotFound\r\n";
+                return write!(stream, "{head}Content-Length: 0\r\n\r\n");
+            }
+            None => self.content.lock().unwrap().clone(),
+        };
         let field = |name: &str| {
             let lines = head.lines().filter_map(|line| line.split_once(':'));
             lines
@@ -163,6 +201,13 @@ impl Shared {
                 .map(|(_, value)| value.trim().to_owned())
                 .next()
         };
+        let gate = self.gate.lock().unwrap().clone();
+        if let Some(token) = gate.filter(|_| !is_list)
+            && field("authorization") != Some(format!("Bearer {token}"))
+        {
+            let head = "HTTP/1.1 401 No\r\nX-Error-Code: GatedRepo\r\n";
+            return write!(stream, "{head}Content-Length: 0\r\n\r\n");
+        }
         let mut range = field("range").map(|range| {
             let (first, last) = range.trim_start_matches("bytes=").split_once('-').unwrap();
             let last: usize = last.parse().unwrap_or(usize::MAX);
@@ -185,7 +230,6 @@ impl Shared {
                 );
             }
             Fault::RedirectLoop => {
-                let path = head.split(' ').nth(1).unwrap();
                 return write!(
                     stream,
                     "HTTP/1.1 302 Found\r\nLocation: {path}\r\nContent-Length: 0\r\n\r\n"
@@ -291,9 +335,10 @@ pub(crate) fn request(content: &[u8], mirrors: Vec<Mirror>) -> ModelRequest {
     ModelRequest {
         name: "test model".to_owned(),
         file: "file.gguf".to_owned(),
-        size: content.len() as u64,
-        sha256: hash(content),
+        size: Some(content.len() as u64),
+        pin: Pin::Sha256(hash(content)),
         mirrors,
+        is_copied: false,
         reserve: 0,
     }
 }

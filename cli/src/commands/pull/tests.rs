@@ -19,10 +19,10 @@ use hob_models::format::Format;
 use hob_models::gguf::GgufWriter;
 use hob_models::packed::verify;
 
-use super::{Pulled, pull};
+use super::{Plan, Pulled, pull};
 use crate::catalogue::{Entry, Source};
-use crate::commands::pull::view::View;
 use crate::store::{Store, StoreError};
+use crate::view::View;
 
 /// Rows and columns of each of the model's matrices.
 const SHAPE: (usize, usize) = (512, 256);
@@ -54,10 +54,16 @@ fn entry(bytes: &[u8]) -> Entry {
         sha256: Digest::of(bytes),
         licence: "MIT",
         author: "nobody",
-        sources: &[Source::Hub {
-            repo: "owner/name",
-            revision: "main",
-        }],
+        sources: &[
+            Source::Hub {
+                repo: "owner/name",
+                revision: "main",
+            },
+            Source::Hub {
+                repo: "other/name",
+                revision: "main",
+            },
+        ],
     }
 }
 
@@ -70,7 +76,7 @@ fn child() {
     }
     let pulled = pull(
         &Store::open().unwrap(),
-        &entry(&model()),
+        &Plan::of_entry(&entry(&model())),
         false,
         &mut View::new(false),
     );
@@ -115,7 +121,10 @@ fn is_there_and_right(root: &Path, bytes: &[u8]) -> bool {
     };
     let file = ModelFile::open(&installed.path, Keep::Mapped).unwrap();
     assert_eq!(Digest(verify(&file, &()).unwrap()), Digest::of(bytes));
-    assert_eq!(installed.manifest.sha256, Digest::of(bytes).to_string());
+    assert_eq!(
+        installed.manifest.files[0].sha256,
+        Digest::of(bytes).to_string()
+    );
     assert!(
         std::fs::metadata(&installed.path)
             .unwrap()
@@ -188,6 +197,26 @@ fn pulls_at_once_are_one_download() {
     assert!(is_there_and_right(root.path(), &bytes));
     // One probe and one download.
     assert_eq!(server.requests().len(), 2);
+}
+
+#[test]
+fn a_mirror_with_wrong_bytes_is_refused_and_another_takes_over() {
+    let bytes = model();
+    let server = Server::start(&bytes, vec![]);
+    let mut wrong = bytes.to_vec();
+    let at = wrong.len() / 2;
+    wrong[at] ^= 1;
+    server.put("/owner/name/resolve/main/test-model.gguf", Arc::new(wrong));
+    let root = tempfile::tempdir().unwrap();
+    let (is_done, said) = ended(start(root.path(), &server));
+    assert!(is_done, "{said}");
+    assert!(
+        said.contains("owner/name: wrong bytes") && said.contains("deleted"),
+        "{said}"
+    );
+    assert!(is_there_and_right(root.path(), &bytes));
+    let installed = Store::at(root.path()).find("test-model").unwrap().unwrap();
+    assert_eq!(installed.manifest.source, "Hugging Face other/name");
 }
 
 #[test]

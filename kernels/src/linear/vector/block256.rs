@@ -9,6 +9,7 @@ use std::mem::MaybeUninit;
 
 use super::simd::Simd;
 use super::{Acts, Chains, GROUP};
+use crate::ahead::Ahead;
 use crate::pack::TILE_ROWS;
 
 /// The integer scales of one superblock, unpacked: `[sub-block][row 16]`.
@@ -70,6 +71,7 @@ pub(crate) unsafe fn run<S: Simd, B: Block256>(
     chains: *mut Chains,
 ) {
     let mut header = Header::ZERO;
+    let ahead = Ahead::of_this_cpu();
     // SAFETY: offsets stay below the sizes that the caller promised; tokens <= GROUP.
     unsafe {
         for b in 0..blocks {
@@ -84,9 +86,9 @@ pub(crate) unsafe fn run<S: Simd, B: Block256>(
             for part in 0..S::PARTS {
                 let chains = chains.cast::<f32>().add(part * S::LANES);
                 if tokens == 1 {
-                    one::<S, B>(block, &header, &at, part, chains);
+                    one::<S, B>(block, &header, &at, part, ahead, chains);
                 } else {
-                    many::<S, B>(block, &header, &at, part, tokens, chains);
+                    many::<S, B>(block, &header, &at, part, ahead, tokens, chains);
                 }
             }
         }
@@ -103,6 +105,7 @@ unsafe fn one<S: Simd, B: Block256>(
     header: &Header,
     at: &Acts,
     part: usize,
+    ahead: Ahead,
     chains: *mut f32,
 ) {
     // SAFETY: the caller's.
@@ -112,6 +115,7 @@ unsafe fn one<S: Simd, B: Block256>(
             msum: [S::zero()],
         };
         for g in 0..8 {
+            ahead.fetch(block, B::BYTES, g + 8 * part, 8 * S::PARTS);
             let w = Group::<S>::new::<B>(block, header, g, part);
             w.add_to::<B, 1>(at, g, &mut sums);
         }
@@ -129,6 +133,7 @@ unsafe fn many<S: Simd, B: Block256>(
     header: &Header,
     at: &Acts,
     part: usize,
+    ahead: Ahead,
     tokens: usize,
     chains: *mut f32,
 ) {
@@ -138,6 +143,7 @@ unsafe fn many<S: Simd, B: Block256>(
         let mut ones = [const { MaybeUninit::<Sums<S, 1>>::uninit() }; 3];
         let (n_fours, n_ones) = (tokens / 4, tokens % 4);
         for g in 0..8 {
+            ahead.fetch(block, B::BYTES, g + 8 * part, 8 * S::PARTS);
             let w = Group::<S>::new::<B>(block, header, g, part);
             for (i, waiting) in fours.iter_mut().take(n_fours).enumerate() {
                 let mut sums = Sums {

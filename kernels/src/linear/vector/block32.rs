@@ -5,6 +5,7 @@
 
 use super::simd::Simd;
 use super::{Acts, Chains};
+use crate::ahead::Ahead;
 use crate::pack::TILE_ROWS;
 
 /// What a format of 32-blocks must be able to read. `block` points to one block of 16 rows; `part`
@@ -72,6 +73,7 @@ pub(crate) unsafe fn run<S: Simd, B: Block32, const PARTS: usize>(
     chains: *mut Chains,
 ) {
     let chains = chains.cast::<f32>();
+    let ahead = Ahead::of_this_cpu();
     // SAFETY: offsets stay below the sizes that the caller promised.
     unsafe {
         if tokens == 1 {
@@ -81,6 +83,7 @@ pub(crate) unsafe fn run<S: Simd, B: Block32, const PARTS: usize>(
             }
             for b in 0..blocks {
                 let at = acts.block(first + b);
+                ahead.fetch(panel.add(b * B::BYTES), B::BYTES, 0, 1);
                 for part in 0..PARTS {
                     let w = Decoded::<S>::new::<B>(panel.add(b * B::BYTES), part);
                     w.add_to::<B, 1>(&at, &mut acc[part]);
@@ -93,6 +96,7 @@ pub(crate) unsafe fn run<S: Simd, B: Block32, const PARTS: usize>(
         }
         for b in 0..blocks {
             let at = acts.block(first + b);
+            ahead.fetch(panel.add(b * B::BYTES), B::BYTES, 0, 1);
             for part in 0..PARTS {
                 let w = Decoded::<S>::new::<B>(panel.add(b * B::BYTES), part);
                 let chains = chains.add(part * S::LANES);

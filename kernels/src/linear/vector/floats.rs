@@ -5,6 +5,7 @@
 
 use super::simd::Simd;
 use super::{Acts, Chains};
+use crate::ahead::Ahead;
 use crate::pack::TILE_ROWS;
 
 /// A format of single floats.
@@ -35,22 +36,27 @@ pub(crate) unsafe fn run<S: Simd, F: Float, const PARTS: usize>(
     unsafe {
         let mut t = 0;
         let mut step = acts.q.add(4 * first);
+        // The first tokens bring the weights, which later ones find in the cache.
+        let mut ahead = Ahead::of_this_cpu();
         if S::WIDE_FLOATS {
             while t + 8 <= tokens {
-                chunk::<S, F, PARTS, 8>(panel, blocks, step, acts.stride, chains.add(t));
+                chunk::<S, F, PARTS, 8>(panel, blocks, step, acts.stride, ahead, chains.add(t));
                 step = step.add(8 * acts.stride);
                 t += 8;
+                ahead = Ahead::NOT;
             }
         }
         while t + 4 <= tokens {
-            chunk::<S, F, PARTS, 4>(panel, blocks, step, acts.stride, chains.add(t));
+            chunk::<S, F, PARTS, 4>(panel, blocks, step, acts.stride, ahead, chains.add(t));
             step = step.add(4 * acts.stride);
             t += 4;
+            ahead = Ahead::NOT;
         }
         while t < tokens {
-            chunk::<S, F, PARTS, 1>(panel, blocks, step, acts.stride, chains.add(t));
+            chunk::<S, F, PARTS, 1>(panel, blocks, step, acts.stride, ahead, chains.add(t));
             step = step.add(acts.stride);
             t += 1;
+            ahead = Ahead::NOT;
         }
     }
 }
@@ -65,6 +71,7 @@ unsafe fn chunk<S: Simd, F: Float, const PARTS: usize, const C: usize>(
     blocks: usize,
     x: *const u8,
     stride: usize,
+    ahead: Ahead,
     chains: *mut Chains,
 ) {
     // SAFETY: offsets stay below the sizes that the caller promised.
@@ -77,6 +84,7 @@ unsafe fn chunk<S: Simd, F: Float, const PARTS: usize, const C: usize>(
         }
         for k in 0..blocks {
             let column = panel.add(k * TILE_ROWS * F::BYTES);
+            ahead.fetch(column, TILE_ROWS * F::BYTES, 0, 1);
             for part in 0..PARTS {
                 let w = F::load::<S>(column.add(part * S::LANES * F::BYTES));
                 for t in 0..C {

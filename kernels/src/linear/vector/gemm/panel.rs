@@ -16,6 +16,7 @@
 use super::super::block32::Block32;
 use super::super::block256::{Block256, Header, bias};
 use super::super::simd::Simd;
+use crate::ahead::Ahead;
 use crate::pack::TILE_ROWS;
 
 /// Bytes of a vector of 16 rows, 32 bits each.
@@ -84,11 +85,13 @@ pub(crate) const BLOCK256_BYTES: usize = Panel256::BYTES;
 /// As [`super::DecodeFn`].
 #[inline(always)]
 pub(crate) unsafe fn block32<S: Simd, B: Block32>(from: *const u8, blocks: usize, to: *mut u8) {
+    let ahead = Ahead::of_this_cpu();
     for b in 0..blocks {
         for part in 0..S::PARTS {
             // SAFETY: the caller's; all offsets are inside block b.
             unsafe {
                 let block = from.add(b * B::BYTES);
+                ahead.fetch(block, B::BYTES, part, S::PARTS);
                 let to = to.add(b * block32_bytes::<B>() + part * S::BYTES);
                 for (i, q) in B::quants::<S>(block, part).into_iter().enumerate() {
                     S::store(
@@ -112,6 +115,7 @@ pub(crate) unsafe fn block32<S: Simd, B: Block32>(from: *const u8, blocks: usize
 #[inline(always)]
 pub(crate) unsafe fn block256<S: Simd, B: Block256>(from: *const u8, blocks: usize, to: *mut u8) {
     let mut header = Header::ZERO;
+    let ahead = Ahead::of_this_cpu();
     for b in 0..blocks {
         // SAFETY: the caller's; all offsets are inside superblock b.
         unsafe {
@@ -124,6 +128,7 @@ pub(crate) unsafe fn block256<S: Simd, B: Block256>(from: *const u8, blocks: usi
             for part in 0..S::PARTS {
                 let to = to.add(part * S::BYTES);
                 for g in 0..8 {
+                    ahead.fetch(block, B::BYTES, g + 8 * part, 8 * S::PARTS);
                     let q = B::quants::<S>(block, g, part);
                     let [first, second] = B::subs(g);
                     for i in 0..4 {

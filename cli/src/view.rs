@@ -1,12 +1,13 @@
-//! What a person sees of a download: a bar with size, speed and time left on a terminal, a line now
+//! What a person sees of a download, of packing and of other work on large files: a bar with size, speed and time left on a terminal, a line now
 //! and then elsewhere. Everything goes to standard error.
 
 use std::io::IsTerminal;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use hob_fetch::{Event, Progress};
+use hob_fetch::{Event, Progress, proxy_in_use};
 use hob_models::packed::Watch;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -21,7 +22,12 @@ pub(crate) struct View {
     is_terminal: bool,
     bar: Option<ProgressBar>,
     step: Step,
-    source: Option<String>,
+    /// The file of several that is under way.
+    file: Option<String>,
+    /// The mirror that was asked last.
+    asked: String,
+    /// Whether the proxy was named.
+    has_named_proxy: bool,
 }
 
 /// What is being counted.
@@ -72,13 +78,31 @@ impl View {
             is_terminal,
             bar: None,
             step: Step::new(String::new(), None, 0),
-            source: None,
+            file: None,
+            asked: String::new(),
+            has_named_proxy: false,
         }
     }
 
-    /// Where the download came from, once one was under way.
-    pub(crate) fn source(&self) -> Option<&str> {
-        self.source.as_deref()
+    /// Names the file that the next steps are about, where there are several.
+    pub(crate) fn set_file(&mut self, file: Option<String>) {
+        self.file = file;
+    }
+
+    /// Names the proxy that what follows goes through, if there is one; once.
+    pub(crate) fn say_proxy(&mut self) {
+        if let Some(proxy) = proxy_in_use().filter(|_| !self.has_named_proxy) {
+            self.say(&format!("through the proxy {proxy}"));
+        }
+        self.has_named_proxy = true;
+    }
+
+    /// What a step is called.
+    fn step_name(&self, step: &str) -> String {
+        match &self.file {
+            Some(file) => format!("{file}: {step}"),
+            None => step.to_owned(),
+        }
     }
 
     /// A line of text, above the bar if there is one.
@@ -94,9 +118,10 @@ impl View {
 
     /// Begins to count `total` bytes, of which `done` are here; goes on with a bar that counts the
     /// same.
-    pub(crate) fn begin(&mut self, name: &str, total: Option<u64>, done: u64) {
+    pub(crate) fn begin(&mut self, step: &str, total: Option<u64>, done: u64) {
+        let name = &self.step_name(step);
         if let Some(bar) = &self.bar
-            && self.step.name == name
+            && self.step.name == *name
             && self.step.total == total
         {
             bar.set_position(done);
@@ -139,11 +164,19 @@ impl View {
         self.bar = Some(bar);
     }
 
-    /// A watcher of packing that moves the bar.
-    pub(crate) fn watch(&self) -> PackWatch {
-        PackWatch {
+    /// A watcher of work that moves the bar.
+    pub(crate) fn watch(&self) -> BarWatch {
+        BarWatch {
             bar: self.bar.clone(),
-            most: AtomicU64::new(0),
+            sum: Arc::default(),
+            mine: AtomicU64::new(0),
+        }
+    }
+
+    /// Ends the counting without a word, because of an error.
+    pub(crate) fn clear(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
         }
     }
 
@@ -174,26 +207,57 @@ impl View {
     }
 }
 
-/// Passes the progress of packing on, which comes from many threads.
-pub(crate) struct PackWatch {
-    bar: Option<ProgressBar>,
-    most: AtomicU64,
+/// An error leaves no bar behind.
+impl Drop for View {
+    fn drop(&mut self) {
+        self.clear();
+    }
 }
 
-impl Watch for PackWatch {
-    fn progress(&self, done: u64, _: u64) {
-        let most = self.most.fetch_max(done, Ordering::Relaxed).max(done);
-        if let Some(bar) = &self.bar {
-            bar.set_position(most);
+/// Passes progress on that comes from many threads, and from several works that count together.
+pub(crate) struct BarWatch {
+    bar: Option<ProgressBar>,
+    sum: Arc<AtomicU64>,
+    /// What this work has added to the sum.
+    mine: AtomicU64,
+}
+
+impl BarWatch {
+    /// For another work that the same bar counts.
+    pub(crate) fn another(&self) -> Self {
+        Self {
+            bar: self.bar.clone(),
+            sum: Arc::clone(&self.sum),
+            mine: AtomicU64::new(0),
         }
+    }
+
+    /// `done` bytes of this work are done.
+    pub(crate) fn at(&self, done: u64) {
+        let before = self.mine.fetch_max(done, Ordering::Relaxed);
+        let new = done.saturating_sub(before);
+        let sum = self.sum.fetch_add(new, Ordering::Relaxed) + new;
+        if let Some(bar) = &self.bar {
+            bar.set_position(sum);
+        }
+    }
+}
+
+impl Watch for BarWatch {
+    fn progress(&self, done: u64, _: u64) {
+        self.at(done);
     }
 }
 
 impl Progress for View {
     fn event(&mut self, event: Event<'_>) -> ControlFlow<()> {
         match event {
-            Event::Waiting => self.say("another hob is fetching it; waiting"),
-            Event::Trying { mirror } => self.say(&format!("asking {mirror}")),
+            Event::Waiting => self.say("another hob is at work on it; waiting"),
+            // Once, and not for each file of a repository.
+            Event::Trying { mirror } if self.asked != mirror => {
+                mirror.clone_into(&mut self.asked);
+                self.say(&format!("asking {mirror}"));
+            }
             Event::LeavingToPip { mirror } => {
                 self.say(&format!("leaving {mirror} to pip, which shows no progress"));
             }
@@ -202,14 +266,8 @@ impl Progress for View {
                 self.say(&format!("{mirror}: {error}"));
             }
             Event::Start {
-                mirror,
-                host,
-                total,
-                done,
-            } => {
-                self.source = Some(mirror.to_owned());
-                self.begin(&format!("downloading from {host}"), total, done);
-            }
+                host, total, done, ..
+            } => self.begin(&format!("downloading from {host}"), total, done),
             Event::Bytes { done } => self.advance(done),
             // The bar stays, for the transfer that goes on.
             Event::Retry { wait, why, .. } => {
@@ -221,7 +279,9 @@ impl Progress for View {
             Event::Unpacking { total } => self.begin("unpacking", Some(total), 0),
             Event::Verified => {
                 self.end();
-                self.say("size and SHA-256 are right");
+                if self.file.is_none() {
+                    self.say("size and hash are right");
+                }
             }
             _ => {}
         }

@@ -1,0 +1,97 @@
+//! `/info`: what is running, what it uses, and what protects it; what is not built yet is called so.
+
+use super::Chat;
+use crate::terminal::bytes;
+use hob::privacy::State;
+use std::path::Path;
+
+impl Chat {
+    /// The rows of `/info`. Texts from files are not made harmless here.
+    pub(super) fn info(&self) -> Vec<(String, String)> {
+        let hparams = &self.engine.model().hparams;
+        let memory = self.engine.memory();
+        let mut rows = Vec::new();
+        let mut row = |key: &str, value: String| rows.push((key.to_owned(), value));
+        row("model", format!("{}, {}", self.model_name(), hparams.arch));
+        row("file", self.model.path.display().to_string());
+        match &self.model.installed {
+            Some(installed) => {
+                let m = &installed.manifest;
+                let (stored, fetched) = (bytes(m.stored_size()), bytes(m.size()));
+                row("size", format!("{stored} ({fetched} as fetched)"));
+                for hash in m.hashes() {
+                    row("sha256", format!("{hash} (of the file as fetched)"));
+                }
+                row("source", format!("{}, licence {}", m.source, m.licence));
+            }
+            None => {
+                row("size", bytes(size(&self.model.path)));
+                row(
+                    "sha256",
+                    "not known: the file is not in the store".to_owned(),
+                );
+            }
+        }
+        let (held, context) = (self.session.tokens().len(), self.settings.context);
+        let of_all = 100.0 * held as f64 / context as f64;
+        row(
+            "context",
+            format!(
+                "{held} of {context} tokens ({of_all:.0}%); trained for {}",
+                hparams.context
+            ),
+        );
+        let forgotten = match self.conversation.forgotten() {
+            0 => String::new(),
+            n => format!(", the oldest {n} no longer shown to the model"),
+        };
+        let messages = self.conversation.messages().len();
+        let system = self.conversation.system().map_or("none", |_| "set");
+        row(
+            "messages",
+            format!("{messages}{forgotten}; system prompt {system}"),
+        );
+        row(
+            "memory",
+            format!(
+                "{} keys and values; weights {} mapped, {} packed; {} working",
+                bytes(self.session.kv_bytes() as u64),
+                bytes(memory.mapped),
+                bytes(memory.packed),
+                bytes(memory.vectors + memory.working),
+            ),
+        );
+        row("threads", self.engine.threads().to_string());
+        row("instructions", self.engine.isa().name().to_owned());
+        match &self.confinement {
+            None => row("confinement", "none, as asked".to_owned()),
+            Some(report) => {
+                for (layer, state) in report.layers() {
+                    let how = match state {
+                        State::Holds(how) => how.clone(),
+                        State::Partly(why) => format!("in part: {why}"),
+                        State::Missing(why) => format!("MISSING: {why}"),
+                        _ => continue,
+                    };
+                    row(layer.name(), how);
+                }
+            }
+        }
+        let saved = match &self.place {
+            Some(place) => format!("saved in or loaded from {}, not encrypted", place.display()),
+            None => "in memory only, never written unless you /save it".to_owned(),
+        };
+        row("conversation", saved);
+        row("", "memory is not locked against swapping yet".to_owned());
+        rows
+    }
+}
+
+/// Bytes of a file, or of the files in a folder.
+fn size(path: &Path) -> u64 {
+    let of_file = |path: &Path| std::fs::metadata(path).map_or(0, |m| m.len());
+    match std::fs::read_dir(path) {
+        Ok(entries) => entries.flatten().map(|e| of_file(&e.path())).sum(),
+        Err(_) => of_file(path),
+    }
+}
