@@ -74,7 +74,10 @@ fn the_doctor_and_the_recommendation_speak_json() {
     assert!(check("cores")["available"].as_u64().unwrap() > 0);
     assert!(check("speed")["read_gb_s"].as_f64().unwrap() > 0.0);
     assert_eq!(check("store")["models"], 0);
-    assert!(check("confinement")["seccomp"].is_boolean());
+    // What `hob privacy` says, and nothing of its own.
+    let proven = home.run(&["privacy", "--json"]).out;
+    let proven: serde_json::Value = serde_json::from_str(&proven).unwrap();
+    assert_eq!(check("confinement")["proven"], proven["proven"]);
 
     let found = home.json(&["recommend", "--seconds", "0.05", "--json"]);
     let models = found["models"].as_array().unwrap();

@@ -1,6 +1,6 @@
 //! `hob doctor`: what this machine and its settings are to hob, and what would make it faster.
 //!
-//! Nothing is changed and nothing is sent. `look` has the checks; this file shows them.
+//! Nothing is changed, and nothing leaves this computer. `look` has the checks; this file shows them.
 
 mod look;
 

@@ -7,7 +7,7 @@ use crate::store::Store;
 use crate::terminal::bytes;
 use hob::Isa;
 use hob_kernels::ceiling::Host;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -305,57 +305,62 @@ fn store() -> Check {
     )
 }
 
+/// What `hob privacy` proves, asked of that command: it confines processes of its own, which this one must
+/// not be.
 fn confinement() -> Check {
-    let seccomp =
-        text("/proc/sys/kernel/seccomp/actions_avail").is_some_and(|a| a.contains("errno"));
-    let landlock = landlock();
+    let asked = std::env::current_exe().ok().and_then(|program| {
+        let mut command = std::process::Command::new(program);
+        let said = command.args(["privacy", "--json"]).output().ok()?;
+        serde_json::from_slice(&said.stdout).ok()
+    });
+    proven(asked)
+}
+
+/// The check that a report of `hob privacy --json` makes.
+fn proven(report: Option<Value>) -> Check {
+    let Some(report) = report else {
+        let found = "could not be tried; `hob privacy` says why";
+        return Check::new("confinement", found, json!({ "proven": null })).told();
+    };
+    let layers = report["layers"].as_array().map_or(&[][..], Vec::as_slice);
+    let holds = |layer: &&Value| layer["holds"] == true;
+    let named = |layer: &Value| {
+        let text = |key: &str| layer[key].as_str().unwrap_or_default().to_owned();
+        match text("name").as_str() {
+            // Its version says how much it can hold.
+            "Landlock" => format!("Landlock ({})", text("how").split(':').next().unwrap_or("")),
+            name => name.to_owned(),
+        }
+    };
+    let holding: Vec<String> = layers.iter().filter(holds).map(named).collect();
+    let lacking: Vec<String> = layers.iter().filter(|l| !holds(l)).map(named).collect();
+    let proven = report["proven"] == true;
+    let list = |names: &[String]| match names {
+        [] => "nothing".to_owned(),
+        names => names.join(", "),
+    };
     let found = format!(
-        "the kernel offers {} and {}; `hob privacy` proves what they hold",
-        match landlock {
-            Some(0) => "no Landlock".to_owned(),
-            Some(abi) => format!("Landlock (ABI {abi})"),
-            None => "no Landlock that could be asked".to_owned(),
-        },
-        if seccomp { "seccomp" } else { "no seccomp" },
+        "{} just now for `hob run`: {} in force",
+        if proven { "proven" } else { "NOT proven" },
+        list(&holding)
+    );
+    let lacks = format!(
+        "{} not in force: a newer kernel, or another container's settings, would allow it; `hob privacy` \
+         has the details",
+        list(&lacking)
     );
     Check::new(
         "confinement",
         found,
-        json!({ "landlock_abi": landlock, "seccomp": seccomp }),
+        json!({ "proven": proven, "layers": layers }),
     )
     .unless(
         State::Better,
-        [(
-            !seccomp || landlock.is_none_or(|abi| abi < 6),
-            "a kernel with seccomp and Landlock (Linux 6.12 or later) can refuse hob more",
-        )],
+        [
+            (!lacking.is_empty(), lacks.as_str()),
+            (!proven, "`hob privacy` says what was not refused"),
+        ],
     )
-}
-
-/// The version of Landlock in force once a thread of its own has given up a right; 0 if the kernel lacks
-/// it, `None` if it could not be tried.
-#[cfg(target_os = "linux")]
-fn landlock() -> Option<i32> {
-    use landlock::{ABI, Access, AccessFs, LandlockStatus, Ruleset, RulesetAttr};
-    // A thread confines itself alone, and ends.
-    let tried = std::thread::spawn(|| {
-        let rights = Ruleset::default()
-            .handle_access(AccessFs::from_all(ABI::V1))
-            .ok()?;
-        Some(rights.create().ok()?.restrict_self().ok()?.landlock)
-    });
-    Some(match tried.join().ok()?? {
-        LandlockStatus::Available {
-            effective_abi,
-            kernel_abi,
-        } => kernel_abi.unwrap_or(effective_abi as i32),
-        LandlockStatus::NotEnabled | LandlockStatus::NotImplemented => 0,
-    })
-}
-
-#[cfg(not(target_os = "linux"))]
-fn landlock() -> Option<i32> {
-    None
 }
 
 fn pip() -> Check {
@@ -391,12 +396,29 @@ mod tests {
         assert!(writable(dir.path()) && !writable(Path::new("/proc")));
     }
 
-    /// Trying Landlock leaves this process as free as before.
-    #[cfg(target_os = "linux")]
     #[test]
-    fn asking_for_landlock_confines_nobody() {
-        let dir = tempfile::tempdir().unwrap();
-        landlock();
-        assert!(fs::write(dir.path().join("x"), "x").is_ok());
+    fn a_report_says_which_layers_hold() {
+        let report = |proven, landlock| {
+            json!({ "proven": proven, "layers": [
+                { "name": "seccomp", "holds": true, "how": "49 system calls are left" },
+                { "name": "Landlock", "holds": landlock, "how": "ABI 7: no file, no TCP port" },
+            ]})
+        };
+        let all = proven(Some(report(true, true)));
+        assert_eq!((all.state, &all.remedy), (State::Good, &None));
+        assert!(
+            all.found.contains("seccomp, Landlock (ABI 7)"),
+            "{}",
+            all.found
+        );
+        let part = proven(Some(report(true, false)));
+        assert_eq!(part.state, State::Better);
+        assert!(
+            part.remedy
+                .unwrap()
+                .starts_with("Landlock (ABI 7) not in force")
+        );
+        assert_eq!(proven(Some(report(false, true))).state, State::Better);
+        assert_eq!(proven(None).state, State::Told);
     }
 }
