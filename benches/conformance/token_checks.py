@@ -3,6 +3,7 @@
 - vectors: the texts and tokens that llama.cpp publishes beside its vocabularies
 - strings: random strings, tokenized by llama.cpp (data/tokens.json, made by `run.py reference-tokens`), for
   the vocabularies without published vectors
+- round trips: random strings come back from their tokens, byte for byte
 - names: every pre-tokenizer that llama.cpp's source names is one that hob knows
 - words: what pre-tokenizers cut, against the regular expressions of the models in Oniguruma
 - files: tokenizer.json of five models against Hugging Face's `tokenizers`
@@ -29,18 +30,21 @@ SEPARATOR = "\n__ggml_vocab_test__\n"
 # Vocabularies without vectors of their own.
 UNVERIFIED = ["aquila", "baichuan", "gpt-neox", "nomic-bert-moe"]
 STRINGS, STRINGS_SEED = 1000, 1
+# Vocabularies with tokens for every text; those of SentencePiece write `▁` for a space.
+COMPLETE = ["aquila", "command-r", "deepseek-coder", "deepseek-llm", "gpt-2", "gpt-neox", "llama-bpe", "mpt", "qwen2", "qwen35"]
+SENTENCEPIECE = ["baichuan", "gemma-4", "llama-spm", "phi-3"]
 LINES, LINES_SEED = 10_000, 2
 WORDS, WORDS_SEED = 400, 3
 MADE, MADE_SEED = 3000, 4
 
 
 def encode(paths, model, lines, *options):
-    """The ids of each line."""
+    """The ids of each line; with --decode, its text."""
     given = "".join(json.dumps(line) + "\n" for line in lines)
     done = subprocess.run([paths.hob, "tokenize", model, "--lines", *options], input=given, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(done.stderr.strip())
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    return [json.loads(line) for line in done.stdout.split("\n")[:-1]]
 
 
 def vocabulary(paths, name):
@@ -77,6 +81,14 @@ def strings(paths):
             found = hashes(encode(paths, vocabulary(paths, name), given, *options))
             cut = [[h[i:i + 4] for i in range(0, len(h), 4)] for h in (found, digits)]
             yield equal(f"{name}: llama.cpp's ids, {what}", *cut)
+
+
+def round_trips(paths):
+    given = texts(STRINGS, STRINGS_SEED)
+    for name in COMPLETE + SENTENCEPIECE:
+        ids = encode(paths, vocabulary(paths, name), given)
+        expected = [text.replace("▁", " ") for text in given] if name in SENTENCEPIECE else given
+        yield equal(f"{name}: texts come back", encode(paths, vocabulary(paths, name), ids, "--decode"), expected)
 
 
 def measure(paths):
@@ -219,6 +231,6 @@ def made(paths):
 
 def all_checks(paths, cargo_test):
     """Each as (title, equal, total)."""
-    for check in vectors, strings, names, files, made:
+    for check in vectors, strings, round_trips, names, files, made:
         yield from check(paths)
     yield from words(paths, cargo_test)

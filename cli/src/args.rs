@@ -2,9 +2,8 @@
 
 use crate::commands::{
     bench, chat, completions, cp, doctor, export, import, kernels, list, logits, path, perplexity,
-    pull,
+    privacy, pull, recommend, rm, roofline, run, show, synth, template, tokenize, verify,
 };
-use crate::commands::{recommend, rm, roofline, run, show, synth, template, tokenize, verify};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hob::{EngineOptions, KvElem, WeightsMode};
 use std::path::PathBuf;
@@ -52,6 +51,8 @@ pub(crate) enum Command {
     Cp(cp::CpArgs),
     /// Print where a stored model lies
     Path(path::PathArgs),
+    /// Prove that nothing can leave: everything that could is tried, and must be refused
+    Privacy(privacy::PrivacyArgs),
     /// Check this machine, and say what would make hob faster
     Doctor(doctor::DoctorArgs),
     /// Say which models fit this machine, and how fast they could be

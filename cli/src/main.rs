@@ -8,6 +8,7 @@
 mod args;
 mod catalogue;
 mod commands;
+mod confined;
 mod facts;
 mod intake;
 mod nearest;

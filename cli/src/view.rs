@@ -207,6 +207,13 @@ impl View {
     }
 }
 
+/// An error leaves no bar behind.
+impl Drop for View {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
 /// Passes progress on that comes from many threads, and from several works that count together.
 pub(crate) struct BarWatch {
     bar: Option<ProgressBar>,

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::mirror::{Random, Server};
-use common::{Home, Ran, gguf, kills, publish, throttle, tiny};
+use common::{Home, Ran, gguf, kills, parts, publish, throttle, tiny};
 
 /// The property: whatever `hob` lists is whole, and runs with the right bits. Gives whether it is there.
 fn is_there_and_right(home: &Home, expected: &[u8]) -> bool {
@@ -51,7 +51,7 @@ fn kill_often(home: &Home, args: &[&str], expected: &[u8], renew: &dyn Fn()) {
     }
     println!(
         "hob {}: {killed} killed of {moments}, {finished} came to the end",
-        args[0]
+        args.join(" ")
     );
     home.ok(args);
     assert!(is_there_and_right(home, expected));
@@ -90,42 +90,32 @@ fn a_pull_that_is_killed_leaves_a_store_that_works() {
 }
 
 #[test]
+fn a_pull_of_several_parts_that_is_killed_leaves_a_store_that_works() {
+    let split = parts(&gguf(), "M", 3);
+    let server = Server::throttled(&split[0].1, vec![], throttle());
+    publish(&server, "owner/name", "mit", &split);
+    let (mut home, _, expected) = with_file();
+    home.set(
+        "HF_ENDPOINT",
+        &format!("http://127.0.0.1:{}", server.port()),
+    );
+    kill_often(
+        &home,
+        &["pull", "hf:owner/name", "--quiet"],
+        &expected,
+        &|| {
+            home.ok(&["rm", "m", "-y"]);
+        },
+    );
+}
+
+#[test]
 fn an_import_that_is_killed_leaves_a_store_that_works() {
     let (home, path, expected) = with_file();
     kill_often(&home, &["import", &path], &expected, &|| {
         home.ok(&["rm", "m", "-y"]);
     });
     assert!(home.path().join("m.gguf").exists());
-}
-
-#[test]
-fn a_replacement_that_is_killed_leaves_the_old_model_or_the_new() {
-    let (home, path, expected) = with_file();
-    home.ok(&["import", &path]);
-    kill_often(&home, &["import", &path, "--force"], &expected, &|| {});
-    home.ok(&["rm", "m", "-y"]);
-    assert_eq!(home.count("models"), 0);
-}
-
-#[test]
-fn a_removal_or_a_copy_that_is_killed_leaves_whole_models() {
-    let (home, path, expected) = with_file();
-    home.ok(&["import", &path]);
-    let mut random = Random(9);
-    for i in 0..kills() {
-        let args: &[&str] = if i % 2 == 0 {
-            &["cp", "m", "n"]
-        } else {
-            &["rm", "n", "-y"]
-        };
-        let mut child = home.start(args);
-        std::thread::sleep(Duration::from_micros(random.below(12_000) as u64));
-        let _ = child.kill();
-        let _ = Ran::ended(child);
-        assert!(is_there_and_right(&home, &expected));
-    }
-    home.run(&["rm", "n", "-y"]);
-    assert_eq!((home.count("models"), home.count("staging")), (1, 0));
 }
 
 #[test]

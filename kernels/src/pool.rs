@@ -18,7 +18,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -290,7 +290,7 @@ impl Pool {
         if threads == 0 || threads > Self::MAX_THREADS {
             return Err(PoolError::Threads(threads));
         }
-        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let cores = cores();
         let crowded = threads > cores;
         let shared = Arc::new(Shared {
             threads,
@@ -407,6 +407,13 @@ impl Chunks {
         let start = self.0.0.fetch_add(grain.max(1), Relaxed);
         (start < len).then(|| start..len.min(start.saturating_add(grain.max(1))))
     }
+}
+
+/// Cores that the system lets this process use, asked for once: a process that confines itself cannot
+/// ask again.
+pub fn cores() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 #[cfg(test)]

@@ -215,3 +215,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_list_of_strings_is_the_strings_one_by_one() {
+    let long = "é".repeat(100);
+    let texts = ["a", "", "é", &long, "b", &long, &long, "🦙", ""];
+    for list in [&texts[..], &texts[..1], &texts[3..4], &texts[..0]] {
+        let strings = list.iter().map(|&text| Owned::Str(text.to_owned()));
+        let strings = Owned::Array(ValueType::Str, strings.collect());
+        let g = parse(gguf(&[("list", strings)], &[]));
+        assert_eq!(g.str_list("list").unwrap().unwrap(), list);
+        let one_by_one = g.strs("list").unwrap().unwrap();
+        assert!(one_by_one.eq(list.iter().copied()));
+    }
+}

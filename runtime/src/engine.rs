@@ -10,7 +10,9 @@ use crate::sampling::{ModelSampling, Sampling, SamplingError};
 use crate::session::{Cancel, Session, SessionOptions};
 use hob_kernels::isa::Isa;
 use hob_kernels::kv::{KvElem, KvLayout};
+use hob_kernels::pool::cores;
 use hob_kernels::program::{Machine, Profile};
+use hob_models::files::ModelFiles;
 use hob_models::plan::Model;
 use hob_models::template::ChatTemplates;
 use hob_models::tokenizer::Tokenizer;
@@ -96,11 +98,32 @@ impl Engine {
     /// # Errors
     /// [`LoadError`] names what is wrong with the file, or the memory that is missing.
     pub fn load(path: impl AsRef<Path>, options: &EngineOptions) -> Result<Engine, LoadError> {
+        Engine::load_files(Engine::open(path, options)?, options)
+    }
+
+    /// The first half of [`Engine::load`]: opens and maps all files of a model and parses none of them
+    /// (but to pack them into a folder, with [`WeightsMode::Cached`]). A program that confines itself
+    /// ([`crate::privacy`]) does so between the two.
+    ///
+    /// # Errors
+    /// [`LoadError`] if a file cannot be opened, or is of no kind that hob reads.
+    pub fn open(path: impl AsRef<Path>, options: &EngineOptions) -> Result<ModelFiles, LoadError> {
+        load::open(path.as_ref(), &options.weights)
+    }
+
+    /// The second half of [`Engine::load`]: opens nothing.
+    ///
+    /// # Errors
+    /// As [`Engine::load`].
+    pub fn load_files(files: ModelFiles, options: &EngineOptions) -> Result<Engine, LoadError> {
         let isa = Isa::choose(options.isa.as_deref())?;
         let threads = threads(options);
-        let prepared = Prepared::open(path.as_ref(), &options.weights)?;
-        let memory = prepared.memory_plan(options, threads)?;
-        memory.check_available()?;
+        let (prepared, memory) = on_threads(threads, || {
+            let prepared = Prepared::new(files)?;
+            let memory = prepared.memory_plan(options, threads)?;
+            memory.check_available()?;
+            Ok::<_, LoadError>((prepared.pack(&options.weights)?, memory))
+        })?;
         let name = prepared.name();
         let Prepared {
             model,
@@ -110,7 +133,7 @@ impl Engine {
             tokenizer_refusal,
             sampling,
             ..
-        } = prepared.pack(&options.weights)?;
+        } = prepared;
         let loaded = load::weights(&model, &weights)?;
         let program = crate::lower::lower(&model, &loaded, options.kv)?;
         let layouts = program.states.clone().into();
@@ -144,7 +167,7 @@ impl Engine {
         options: &EngineOptions,
     ) -> Result<MemoryPlan, LoadError> {
         let threads = threads(options);
-        Prepared::open(path.as_ref(), &options.weights)?.memory_plan(options, threads)
+        Prepared::new(Engine::open(path, options)?)?.memory_plan(options, threads)
     }
 
     /// A new, empty sequence.
@@ -235,8 +258,16 @@ impl Engine {
     }
 }
 
+/// Does bulk work (packing, building tables) on that many threads of its own. Without memory for them,
+/// on the threads that rayon keeps for the whole process.
+fn on_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
+    match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
+        Ok(pool) => pool.install(work),
+        Err(_) => work(),
+    }
+}
+
 /// As many threads as asked for, else one per core that the system lets this process use.
 pub(crate) fn threads(options: &EngineOptions) -> usize {
-    let available = || std::thread::available_parallelism().map_or(1, usize::from);
-    options.threads.unwrap_or_else(available).clamp(1, 256)
+    options.threads.unwrap_or_else(cores).clamp(1, 256)
 }

@@ -2,7 +2,7 @@
 
 use crate::engine::EngineOptions;
 use crate::error::LoadError;
-use crate::load::Prepared;
+use crate::load::{self, Prepared};
 use crate::memory::MemoryPlan;
 use hob_kernels::program::{Dim, Program, Region, RowStep};
 use hob_models::plan::{Model, Op, Val};
@@ -51,7 +51,7 @@ impl Inspection {
     /// As [`crate::Engine::load`].
     pub fn open(path: impl AsRef<Path>, options: &EngineOptions) -> Result<Inspection, LoadError> {
         let threads = crate::engine::threads(options);
-        let prepared = Prepared::open(path.as_ref(), &options.weights)?;
+        let prepared = Prepared::new(load::open(path.as_ref(), &options.weights)?)?;
         let memory = prepared.memory_plan(options, threads)?;
         let program = prepared.program(options.kv)?;
         let (parameters, formats) = prepared.formats();

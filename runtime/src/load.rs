@@ -30,12 +30,17 @@ pub(crate) struct Prepared {
     pub(crate) sampling: ModelSampling,
 }
 
+/// Opens a model's files, or those that a cache has of it.
+pub(crate) fn open(path: &Path, mode: &WeightsMode) -> Result<ModelFiles, LoadError> {
+    let files = ModelFiles::open(path)?;
+    match mode {
+        WeightsMode::Cached(folder) => Ok(packed::cached(files, folder, &())?),
+        _ => Ok(files),
+    }
+}
+
 impl Prepared {
-    pub(crate) fn open(path: &Path, mode: &WeightsMode) -> Result<Prepared, LoadError> {
-        let mut files = ModelFiles::open(path)?;
-        if let WeightsMode::Cached(folder) = mode {
-            files = packed::cached(files, folder, &())?;
-        }
+    pub(crate) fn new(files: ModelFiles) -> Result<Prepared, LoadError> {
         let weights = Weights::parse(files)?;
         let model = hob_models::describe::model(&weights)?;
         // A tokenizer that hob does not know does not stop work on token ids.

@@ -3,6 +3,7 @@
 use crate::error::LoadError;
 use hob_kernels::kv::KvLayout;
 use hob_kernels::program::{KvCache, PAGE_POSITIONS};
+use std::sync::OnceLock;
 
 /// What a loaded model occupies, in bytes.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,9 +57,22 @@ impl MemoryPlan {
     }
 }
 
+/// What was available when the process gave up asking.
+static REMEMBERED: OnceLock<Option<u64>> = OnceLock::new();
+
+/// To be called before the system can no longer be asked.
+pub(crate) fn remember_available() {
+    REMEMBERED.get_or_init(ask_available);
+}
+
 /// Memory that can be had without swapping; `None` where the system does not say. (Linux:
-/// `MemAvailable` of proc(5), and the limit of the process's memory cgroup, whichever is less.)
+/// `MemAvailable` of proc(5), and the limit of the process's memory cgroup, whichever is less.) In a
+/// process confined by [`crate::privacy`], the figure of the moment before.
 pub fn available() -> Option<u64> {
+    REMEMBERED.get().copied().unwrap_or_else(ask_available)
+}
+
+fn ask_available() -> Option<u64> {
     let read = |path: &str| std::fs::read_to_string(path).ok();
     let kib = read("/proc/meminfo")?.lines().find_map(|l| {
         l.strip_prefix("MemAvailable:")?

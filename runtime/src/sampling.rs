@@ -323,7 +323,7 @@ const PARAMETERS: &[Parameter] = &[
     ),
     other(
         "dry_breakers",
-        r"texts with a space between (\n, \t, \s for a space and \\ are understood), or `none`",
+        r"texts with a space between (\n, \r, \t, \s for a space and \\ are understood), or `none`",
         Field::Breakers,
     ),
     other("dry_window", WINDOW, Field::Window(|s| &mut s.dry_window)),
@@ -513,6 +513,7 @@ fn escape(text: &str) -> String {
         .map(|c| match c {
             '\n' => r"\n".to_owned(),
             '\t' => r"\t".to_owned(),
+            '\r' => r"\r".to_owned(),
             ' ' => r"\s".to_owned(),
             '\\' => r"\\".to_owned(),
             c => c.to_string(),
@@ -529,6 +530,7 @@ fn unescape(text: &str) -> Option<String> {
             '\\' => match chars.next()? {
                 'n' => '\n',
                 't' => '\t',
+                'r' => '\r',
                 's' => ' ',
                 '\\' => '\\',
                 _ => return None,
@@ -721,5 +723,25 @@ mod tests {
         assert_eq!(found.defaults, expected);
         assert_eq!(found.refusals.len(), 1);
         assert!(found.refusals[0].to_string().contains("top_p"));
+    }
+
+    proptest::proptest! {
+        /// Whatever the text: a valid value that reads back as itself, or an error and no change.
+        #[test]
+        fn any_text_is_a_value_or_an_error(
+            i in 0..PARAMETERS.len(),
+            text in proptest::prop_oneof!["\\PC{0,12}", "[0-9.,:;e+\\-\\\\ nts]{0,12}"],
+        ) {
+            let parameter = &PARAMETERS[i];
+            let mut set = Sampling::default();
+            if parameter.set(&mut set, &text).is_ok() {
+                assert_eq!(set.validate(), Ok(()));
+                let mut again = Sampling::default();
+                parameter.set(&mut again, &parameter.get(&set)).unwrap();
+                assert_eq!(again, set);
+            } else {
+                assert_eq!(set, Sampling::default());
+            }
+        }
     }
 }

@@ -603,3 +603,75 @@ fn a_session_gives_its_tokens_to_the_chain() {
     let sampled = session.sample(&mut Sampler::new(&off()).unwrap());
     assert!(matches!(sampled, Err(SessionError::Empty)));
 }
+
+/// The same model file with more metadata.
+fn with_metadata(path: &std::path::Path, more: &[(&str, hob_models::gguf::Owned)]) -> Vec<u8> {
+    use hob_models::gguf::{Gguf, GgufWriter, Owned, TensorType};
+    let bytes: hob_models::mapping::Bytes = std::fs::read(path).unwrap().into();
+    let gguf = Gguf::parse(&bytes).unwrap();
+    let mut writer = GgufWriter::new();
+    for (key, value) in gguf.metadata() {
+        writer.metadata(key, Owned::from(value)).unwrap();
+    }
+    for (key, value) in more {
+        writer.metadata(key, value.clone()).unwrap();
+    }
+    for tensor in gguf.tensors() {
+        let TensorType::Run(format) = tensor.kind else {
+            panic!("{:?}", tensor.kind);
+        };
+        let dims = &tensor.dims[..tensor.n_dims as usize];
+        writer.tensor(tensor.name, format, dims).unwrap();
+    }
+    let mut data = writer.begin(Vec::new()).unwrap();
+    for tensor in gguf.tensors() {
+        let range = tensor.data.start as usize..tensor.data.end as usize;
+        data.tensor(&bytes[range]).unwrap();
+    }
+    data.finish().unwrap().0
+}
+
+/// What a model's makers wrote into its file reaches the engine, also from a packed file.
+#[test]
+fn a_models_own_settings_are_the_engines_defaults() {
+    let dir = tempfile::tempdir().unwrap();
+    let shape = common::Shape::wide("qwen3");
+    let plain = common::write(dir.path(), &shape, hob_kernels::format::Format::Q8_0, 4);
+    let options = EngineOptions::default();
+    let engine = Engine::load(&plain, &options).unwrap();
+    assert_eq!(engine.sampling_defaults(), &Sampling::default());
+
+    let key = |k: &'static str| format!("general.sampling.{k}");
+    let keys = [key("temp"), key("top_k"), key("min_p")];
+    let more = [
+        (keys[0].as_str(), 0.6f32.into()),
+        (keys[1].as_str(), 20i32.into()),
+        (keys[2].as_str(), 1.5f32.into()),
+    ];
+    let path = dir.path().join("told.gguf");
+    std::fs::write(&path, with_metadata(&plain, &more)).unwrap();
+    let expected = Sampling {
+        temperature: 0.6,
+        top_k: 20,
+        ..Sampling::default()
+    };
+    let cached = EngineOptions {
+        weights: hob::WeightsMode::Cached(dir.path().join("cache")),
+        ..EngineOptions::default()
+    };
+    for options in [&options, &cached, &cached] {
+        let engine = Engine::load(&path, options).unwrap();
+        assert_eq!(engine.sampling_defaults(), &expected);
+        // There is no such probability; it is left out, and told.
+        let refusals: Vec<String> = engine
+            .sampling_refusals()
+            .iter()
+            .map(|r| r.to_string())
+            .collect();
+        assert_eq!(refusals.len(), 1);
+        assert!(
+            refusals[0].contains("min_p") && refusals[0].contains("1.5"),
+            "{refusals:?}"
+        );
+    }
+}

@@ -52,7 +52,7 @@ pub(crate) fn read_text(answer: &mut Answer, limit: u64) -> Result<Vec<u8>, Mirr
             why: format!("more than {limit} bytes where a short list is expected"),
         }),
         Ok(_) => Ok(text),
-        Err(e) => Err(MirrorError::BadAnswer {
+        Err(e) => Err(MirrorError::Unreachable {
             host: answer.host.clone(),
             why: io_reason(&e),
         }),

@@ -20,6 +20,9 @@ use crate::request::{ModelRequest, Pin, Policy};
 /// Longest list of files that is read.
 const LIST_LIMIT: u64 = 64 << 20;
 
+/// How often a list is asked for when the connection breaks.
+const LIST_TRIES: u32 = 4;
+
 /// A file of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HubFile {
@@ -101,11 +104,23 @@ pub fn list_with(repo: &str, revision: &str, policy: &Policy) -> Result<HubListi
     let place = Repository { repo, revision };
     place.check()?;
     let url = format!("{}/api/{}?blobs=true", endpoint()?, place.of().api_url());
-    let client = Client::new();
-    let (mut answer, _) = place.ask(&client, &url, Ask::default(), &policy.patient())?;
-    let text = read_text(&mut answer, LIST_LIMIT)?;
+    let (client, patient) = (Client::new(), policy.patient());
+    let mut tries = 0;
+    let (host, text) = loop {
+        tries += 1;
+        let asked = place.ask(&client, &url, Ask::default(), &patient);
+        match asked.and_then(|(mut answer, _)| {
+            let text = read_text(&mut answer, LIST_LIMIT)?;
+            Ok((answer.host, text))
+        }) {
+            Err(error) if error.is_transient() && tries < LIST_TRIES => {
+                std::thread::sleep(policy.backoff * tries);
+            }
+            other => break other?,
+        }
+    };
     let info: Info = serde_json::from_slice(&text).map_err(|e| MirrorError::BadAnswer {
-        host: answer.host,
+        host,
         why: format!("its list of files cannot be read (line {})", e.line()),
     })?;
     let licence = info.card.and_then(|card| {
@@ -295,7 +310,8 @@ fn may_have_token(url: &str) -> bool {
 
 fn token() -> Option<String> {
     let is_set = |token: &String| !token.is_empty();
-    let set = std::env::var("HF_TOKEN").ok().filter(is_set);
+    let set = std::env::var("HF_TOKEN").ok();
+    let set = set.map(|token| token.trim().to_owned()).filter(is_set);
     let file = || {
         let path = std::env::var_os("HF_TOKEN_PATH").filter(|path| !path.is_empty())?;
         let text = std::fs::read_to_string(path).ok()?;

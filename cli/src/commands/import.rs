@@ -20,7 +20,8 @@ use crate::view::View;
 #[command(after_help = "\
 A packed copy starts fastest: it is mapped as it is. A model that another program keeps on this
 computer (`hob list --other`) is not copied where the file system allows: hob then uses the same
-bytes, and arranges them in memory at every start. --pack and --share choose otherwise.
+bytes, and arranges them in memory at every start. The other program may delete its file, but must
+not write to it. --pack and --share choose otherwise.
 
 Examples:
   hob import ~/Downloads/model-Q4_K_M.gguf

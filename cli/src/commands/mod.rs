@@ -12,6 +12,7 @@ pub(crate) mod list;
 pub(crate) mod logits;
 pub(crate) mod path;
 pub(crate) mod perplexity;
+pub(crate) mod privacy;
 pub(crate) mod pull;
 pub(crate) mod recommend;
 pub(crate) mod rm;
@@ -46,6 +47,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Cp(args) => cp::run(&args)?,
         Command::Path(args) => path::run(&args)?,
         Command::Show(args) => show::run(&args)?,
+        Command::Privacy(args) => return privacy::run(&args),
         Command::Logits(args) => logits::run(&args)?,
         Command::Perplexity(args) => perplexity::run(&args)?,
         Command::Bench(args) => bench::run(&args)?,
@@ -53,11 +55,11 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Roofline(args) => roofline::run(&args)?,
         Command::Tokenize(args) => tokenize::run(&args)?,
         Command::Synth(args) => synth::run(&args)?,
+        Command::Template(args) => return template::run(&args),
         Command::Doctor(args) => return doctor::run(&args),
         Command::Recommend(args) => recommend::run(&args)?,
         Command::Completions(args) => completions::completions(&args)?,
         Command::Man(args) => completions::man(&args)?,
-        Command::Template(args) => return template::run(&args),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -70,6 +72,11 @@ pub(crate) fn model_path(model: &Path) -> anyhow::Result<PathBuf> {
     let name = model.to_string_lossy();
     if let Some(found) = crate::store::Store::open()?.find(&name)? {
         return Ok(found.path);
+    }
+    if pull::is_source(&name) {
+        anyhow::bail!(
+            "`{name}` is a source: `hob pull {name}` fetches it and says by what name it goes then"
+        );
     }
     if let Some(entry) = crate::catalogue::find(&name) {
         let size = crate::terminal::bytes(entry.size);
@@ -84,6 +91,7 @@ pub(crate) fn model_path(model: &Path) -> anyhow::Result<PathBuf> {
 
 /// As many threads as asked for, else one per core that the system lets this process use.
 pub(crate) fn threads(asked: Option<u16>) -> usize {
-    let available = || std::thread::available_parallelism().map_or(1, usize::from);
-    asked.map_or_else(available, usize::from).clamp(1, 256)
+    asked
+        .map_or_else(hob_kernels::pool::cores, usize::from)
+        .clamp(1, 256)
 }

@@ -18,13 +18,16 @@ use hob_models::files::{Keep, Kind, ModelFile};
 use crate::catalogue;
 use crate::facts;
 use crate::intake::{self, Original, PACKING_SPACE};
-use crate::store::{Arrival, Installed, ModelKind, ORIGINALS, Store, StoreError, StoredFile};
+use crate::store::{
+    Arrival, Installed, ModelKind, ORIGINALS, Store, StoreError, StoredFile, bytes_in,
+};
 use crate::terminal::bytes;
 use crate::view::View;
 pub(crate) use fallback::ensure_default_model;
 pub(crate) use plan::name_of_file;
 use plan::{Plan, Wanted};
 use source::Source;
+pub(crate) use source::is_source;
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -206,6 +209,7 @@ impl Work<'_> {
         // Each original goes when it is packed.
         let largest = sizes.iter().max().copied().unwrap_or(0);
         let needed = sizes.iter().sum::<u64>() + largest + PACKING_SPACE;
+        let needed = needed.saturating_sub(bytes_in(&self.staging.join(ORIGINALS)));
         Ok(hob_fetch::need_space(self.staging, needed)?)
     }
 

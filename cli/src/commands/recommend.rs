@@ -22,8 +22,9 @@ const SPARE: u64 = 256 << 20;
 
 #[derive(Args)]
 #[command(after_help = "\
-Speeds are upper bounds: this machine's read bandwidth divided by the bytes that a token reads, and its
-int8 multiply-adds divided by the weights. `hob bench MODEL` measures what is reached.")]
+Speeds are upper bounds: this machine's read bandwidth divided by the bytes that a decoded token reads,
+and its int8 multiply-adds divided by the weights of all layers. `hob bench MODEL` measures what is
+reached; less, above all of the second.")]
 pub(crate) struct RecommendArgs {
     /// Positions of keys and values to count, prompt and answer together
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..))]
@@ -117,7 +118,7 @@ fn rows(machine: &Machine, context: u64, here: impl Fn(&str) -> bool) -> Vec<Row
                 memory,
                 fits: machine.available.map(|a| memory.saturating_add(SPARE) <= a),
                 decode: rate(machine.gb_s, shape.read_per_token(entry.size)),
-                prefill: rate(machine.gmac_s, shape.multiplied()),
+                prefill: rate(machine.gmac_s, shape.multiplied_in_prompts()),
             })
         })
         .collect()

@@ -3,7 +3,9 @@
 //! What the answer costs and how it ended goes to standard error, and only where a person looks
 //! on; standard output holds the answer and nothing else.
 
+use super::template::TemplateFile;
 use crate::args::EngineArgs;
+use crate::confined::{self, ConfinementArgs};
 use crate::sampling_args::SamplingArgs;
 use crate::store::{self, Store};
 use crate::terminal::bytes;
@@ -67,6 +69,8 @@ pub(crate) struct RunArgs {
     sampling: SamplingArgs,
     #[command(flatten)]
     engine: EngineArgs,
+    #[command(flatten)]
+    confinement: ConfinementArgs,
 }
 
 /// Whether a lone word names a model rather than being the prompt.
@@ -75,7 +79,7 @@ fn names_model(word: &str) -> anyhow::Result<bool> {
     let by_name = ["gguf", "safetensors", "hob"]
         .iter()
         .any(|e| path.extension().is_some_and(|x| x == *e));
-    let is_known = || crate::catalogue::find(word).is_some();
+    let is_known = || crate::catalogue::find(word).is_some() || super::pull::is_source(word);
     Ok(by_name || path.exists() || Store::open()?.find(word)?.is_some() || is_known())
 }
 
@@ -155,16 +159,23 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
             store::ensure_default_model(args.yes, interactive)?
         }
     };
+    let template = args.template.as_deref().map(TemplateFile::read);
+    let template = template.transpose()?;
+    let person = std::io::stderr().is_terminal();
+    let start = Instant::now();
+    let opened = confined::open(&path, &args.engine, 1, args.confinement)?;
+    let mut loaded = start.elapsed();
     let prompt = read_prompt(if prompt_is_piped {
         prompt.filter(|&p| p == "-")
     } else {
         prompt
     })?;
-
-    let person = std::io::stderr().is_terminal();
     let start = Instant::now();
-    let engine = Engine::load(&path, &args.engine.options(1))?;
-    let loaded = start.elapsed();
+    let (engine, report) = opened.load()?;
+    loaded += start.elapsed();
+    if let Some(caveat) = engine.tokenizer().and_then(|tokenizer| tokenizer.caveat()) {
+        eprintln!("hob: {}: {caveat}", path.display());
+    }
     for refusal in engine.sampling_refusals().iter().filter(|_| person) {
         eprintln!("(of the model's own settings, {refusal}; left out)");
     }
@@ -173,7 +184,8 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         context,
         ..Default::default()
     });
-    let ChatPrompt { ids, reasoning } = encode(&args, &engine, &session, &prompt)?;
+    let ChatPrompt { ids, reasoning } =
+        encode(&args, template.as_ref(), &engine, &session, &prompt)?;
 
     let cancel = Cancel::new();
     let raised = cancel.clone();
@@ -255,6 +267,11 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
             rate(done.tokens, wrote),
             bytes(session.kv_bytes() as u64),
         );
+        let confined = report.as_ref().map_or_else(
+            || "nothing".to_owned(),
+            |report| report.holding().collect::<Vec<_>>().join(", "),
+        );
+        eprintln!("confined by: {confined}");
     }
     Ok(if done.finish == Finish::Cancelled {
         ExitCode::from(130)
@@ -266,6 +283,7 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
 /// The prompt as token ids: by the model's template, or as plain text.
 fn encode(
     args: &RunArgs,
+    template: Option<&TemplateFile<'_>>,
     engine: &Engine,
     session: &Session,
     prompt: &str,
@@ -284,10 +302,7 @@ fn encode(
         messages.push(Message::new("system", system));
     }
     messages.push(Message::new("user", prompt));
-    let template = match &args.template {
-        Some(file) => Some(super::template::read(engine, file)?),
-        None => None,
-    };
+    let template = template.map(|file| file.parse(engine)).transpose()?;
     let options = ChatOptions {
         template,
         think: args.thinking.think(),

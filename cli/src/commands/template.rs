@@ -76,10 +76,27 @@ pub(crate) struct TemplateArgs {
     json: bool,
 }
 
-/// A template given by the user in a file, for a loaded model.
-pub(crate) fn read(engine: &Engine, file: &Path) -> anyhow::Result<ChatTemplate> {
-    let source = read_text(file)?;
-    let read = engine.read_template(&source);
+/// A template that the user gave in a file, not parsed yet.
+pub(crate) struct TemplateFile<'a> {
+    path: &'a Path,
+    source: String,
+}
+
+impl TemplateFile<'_> {
+    /// Reads the file.
+    pub(crate) fn read(path: &Path) -> anyhow::Result<TemplateFile<'_>> {
+        let source = read_text(path)?;
+        Ok(TemplateFile { path, source })
+    }
+
+    /// The template, for a loaded model.
+    pub(crate) fn parse(&self, engine: &Engine) -> anyhow::Result<ChatTemplate> {
+        parse(engine, &self.source, self.path)
+    }
+}
+
+fn parse(engine: &Engine, source: &str, file: &Path) -> anyhow::Result<ChatTemplate> {
+    let read = engine.read_template(source);
     let template = read.with_context(|| format!("cannot use {}", file.display()))?;
     // Any text is a template, though most show the model nothing of what is said.
     let with = |word: &str| {

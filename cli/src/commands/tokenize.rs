@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 /// The longest text read from standard input, and the longest tokenizer.json.
 const MAX_BYTES: u64 = 1 << 30;
+const WRITING: &str = "cannot write to standard output";
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -71,7 +72,7 @@ pub(crate) fn run(args: &TokenizeArgs) -> anyhow::Result<()> {
         one(args, &tokenizer, &mut out)
     };
     done?;
-    out.flush().context("cannot write to standard output")
+    out.flush().context(WRITING)
 }
 
 /// The tokenizer of a model, or of a lone `tokenizer.json`.
@@ -107,15 +108,16 @@ fn one(args: &TokenizeArgs, tokenizer: &Tokenizer, out: &mut impl Write) -> anyh
     let given = input(args)?;
     if args.decode {
         let text = decode(args, tokenizer, &ids(&given)?)?;
-        return Ok(match args.json {
-            true => writeln!(out, "{}", json!({ "text": text }))?,
-            false => writeln!(out, "{text}")?,
-        });
+        let shown = match args.json {
+            true => json!({ "text": text }).to_string(),
+            false => text,
+        };
+        return writeln!(out, "{shown}").context(WRITING);
     }
     let ids = tokenizer.encode(&given, options(args))?;
     let characters = given.chars().count();
     if args.count {
-        return Ok(writeln!(out, "{}", ids.len())?);
+        return writeln!(out, "{}", ids.len()).context(WRITING);
     }
     if args.json {
         let pieces: Vec<Value> = ids.iter().map(|&id| piece_json(tokenizer, id)).collect();
@@ -123,7 +125,7 @@ fn one(args: &TokenizeArgs, tokenizer: &Tokenizer, out: &mut impl Write) -> anyh
             "ids": ids, "pieces": pieces,
             "tokens": ids.len(), "characters": characters, "bytes": given.len(),
         });
-        return Ok(writeln!(out, "{report}")?);
+        return writeln!(out, "{report}").context(WRITING);
     }
     for &id in &ids {
         writeln!(
@@ -134,11 +136,8 @@ fn one(args: &TokenizeArgs, tokenizer: &Tokenizer, out: &mut impl Write) -> anyh
     }
     let tokens = if ids.len() == 1 { "token" } else { "tokens" };
     let size = bytes(given.len() as u64);
-    Ok(writeln!(
-        out,
-        "{} {tokens}, {characters} characters, {size}",
-        ids.len()
-    )?)
+    let count = ids.len();
+    writeln!(out, "{count} {tokens}, {characters} characters, {size}").context(WRITING)
 }
 
 /// Many of them, a line each.

@@ -315,7 +315,7 @@ fn names_in(dir: &Path) -> Result<Vec<String>, StoreError> {
 }
 
 /// Bytes of the files in a folder and in those below it.
-fn bytes_in(dir: &Path) -> u64 {
+pub(crate) fn bytes_in(dir: &Path) -> u64 {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     entries
         .map(|entry| match entry.metadata() {

@@ -178,6 +178,13 @@ pub(crate) fn tiny() -> Arc<Vec<u8>> {
     Arc::new(std::fs::read(path).unwrap())
 }
 
+/// Another model that runs, with other sizes.
+pub(crate) fn another() -> Arc<Vec<u8>> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = model::write(dir.path(), &model::Shape::wide("llama"), Format::Q4_0, 2);
+    Arc::new(std::fs::read(path).unwrap())
+}
+
 /// Pause of a mirror after each piece of 16 KiB, so that a download takes a while.
 pub(crate) fn throttle() -> Duration {
     match std::env::var_os("HOB_TEST_MODEL") {

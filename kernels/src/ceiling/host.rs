@@ -4,7 +4,6 @@
 //! assumed and marked as such.
 
 use std::fs;
-use std::thread::available_parallelism;
 
 /// A cache for data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +39,7 @@ impl Host {
         let assumed = [(1, 32 << 10, 1), (2, 1 << 20, 1), (3, 8 << 20, 4)];
         Host {
             cpu: cpu_name(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default()),
-            cores: available_parallelism().map_or(1, usize::from),
+            cores: crate::pool::cores(),
             caches: match caches_known {
                 true => known,
                 false => assumed

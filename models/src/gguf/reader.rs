@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::error::{GgufError, Problem};
 use super::tensor_type::TensorType;
-use super::value::{MAX_DEPTH, ValueType};
+use super::value::{MAX_DEPTH, ValueType, short_strings};
 use super::{Entry, Gguf, TensorInfo};
 use crate::error::Text;
 use crate::mapping::Bytes;
@@ -109,6 +109,16 @@ impl<'a> Cursor<'a> {
         Ok(start..self.at)
     }
 
+    /// Walks past as many of `count` strings as can be checked together, and returns how many; `None` if
+    /// one of them is wrong, which is for [`string`](Cursor::string) to say.
+    fn short_strings(&mut self, count: u64) -> Option<u64> {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let (run, n) = short_strings(rest, usize::try_from(count).unwrap_or(usize::MAX));
+        let run = run.filter(|run| simdutf8::basic::from_utf8(run).is_ok())?;
+        self.at += run.len();
+        Some(n as u64)
+    }
+
     /// A count of things of at least `each` bytes, which the bytes left must be able to hold.
     fn count(&mut self, each: u64, field: impl Fn() -> String) -> Result<u64> {
         let at = self.at;
@@ -157,10 +167,20 @@ impl<'a> Cursor<'a> {
                         self.take(count.saturating_mul(each), field)?;
                     }
                     _ => {
-                        for i in 0..count {
-                            self.value(element, depth - 1, &|| {
-                                format!("element {i} of {}", field())
-                            })?;
+                        let mut i = 0;
+                        let mut together = element == ValueType::Str;
+                        while i < count {
+                            if together {
+                                let walked = self.short_strings(count - i);
+                                together = walked.is_some();
+                                i += walked.unwrap_or(0);
+                            }
+                            if i < count {
+                                self.value(element, depth - 1, &|| {
+                                    format!("element {i} of {}", field())
+                                })?;
+                                i += 1;
+                            }
                         }
                     }
                 }

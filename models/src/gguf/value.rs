@@ -193,6 +193,25 @@ pub(crate) fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap_or("\u{fffd}")
 }
 
+/// Bytes of the length before a string.
+const LENGTH: usize = 8;
+
+/// As many of the `count` strings that `bytes` begin with as are shorter than 128 bytes: their bytes,
+/// lengths included, and their number. Such lengths are ASCII: if the bytes are UTF-8 as a whole, so is
+/// each of the strings.
+pub(crate) fn short_strings(bytes: &[u8], count: usize) -> (Option<&[u8]>, usize) {
+    let (mut at, mut n) = (0usize, 0);
+    while n < count
+        && let Some(&[len, 0, 0, 0, 0, 0, 0, 0]) = bytes.get(at..at + LENGTH)
+        && len < 128
+        && at + LENGTH + usize::from(len) <= bytes.len()
+    {
+        at += LENGTH + usize::from(len);
+        n += 1;
+    }
+    (bytes.get(..at), n)
+}
+
 /// An array in the metadata: its element type, its length, and its undecoded bytes.
 #[derive(Clone, Copy, PartialEq)]
 pub struct Array<'a> {
@@ -244,6 +263,41 @@ impl<'a> Array<'a> {
                 _ => None,
             })
         })
+    }
+
+    /// The elements as strings, all at once and faster than one by one; `None` if they are not.
+    pub fn str_list(&self) -> Option<Vec<&'a str>> {
+        if self.element != ValueType::Str {
+            return None;
+        }
+        let mut list = Vec::with_capacity(self.len());
+        let mut left = self.len();
+        let mut bytes = self.bytes;
+        while left > 0 {
+            let (run, count) = short_strings(bytes, left);
+            // Valid as the parser found it, unless the file changed since.
+            let run = run.and_then(|run| simdutf8::basic::from_utf8(run).ok());
+            let Some(run) = run else { break };
+            let mut at = 0;
+            for _ in 0..count {
+                let len = run.as_bytes().get(at).copied().unwrap_or(0);
+                let end = at + LENGTH + usize::from(len);
+                list.push(run.get(at + LENGTH..end).unwrap_or("\u{fffd}"));
+                at = end;
+            }
+            bytes = bytes.get(at..).unwrap_or_default();
+            left -= count;
+            // A long one follows, if any does.
+            if left > 0 {
+                let Some((Value::Str(text), used)) = Value::read(ValueType::Str, bytes) else {
+                    break;
+                };
+                list.push(text);
+                bytes = bytes.get(used..).unwrap_or_default();
+                left -= 1;
+            }
+        }
+        Some(list)
     }
 
     /// The elements as f32; `None` if they are not.
@@ -344,6 +398,11 @@ fn read_array(bytes: &[u8], depth: u32) -> Option<(Value<'_>, usize)> {
             for _ in 0..len {
                 let rest = body.get(at..)?;
                 let used = match element {
+                    // Not read as text yet: lists of strings are long.
+                    ValueType::Str => {
+                        let len = usize::try_from(u64::from_le_bytes(*rest.first_chunk()?)).ok()?;
+                        len.checked_add(LENGTH).filter(|&used| used <= rest.len())?
+                    }
                     ValueType::Array => read_array(rest, depth.checked_sub(1)?)?.1,
                     scalar => Value::read(scalar, rest)?.1,
                 };

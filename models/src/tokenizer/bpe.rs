@@ -46,7 +46,7 @@ pub(super) enum Start {
         unk: Option<u32>,
     },
     /// Its characters.
-    Chars(Box<Chars>),
+    Chars(Chars),
 }
 
 impl Start {

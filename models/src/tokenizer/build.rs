@@ -25,7 +25,7 @@ pub(super) struct Parts {
     pub(super) vocab: Vocab,
     pub(super) pipeline: Pipeline,
     pub(super) model: Model,
-    pub(super) strips: special::Strips,
+    pub(super) specials: Specials,
     pub(super) bos: Option<u32>,
     pub(super) eos: Option<u32>,
     pub(super) sep: Option<u32>,
@@ -45,7 +45,7 @@ impl Parts {
     pub(super) fn assemble(self) -> Result<Tokenizer, TokenizerError> {
         let named = self.eos.into_iter().chain(self.ends);
         Ok(Tokenizer {
-            specials: Specials::new(&self.vocab, self.strips)?,
+            specials: self.specials,
             ends: special::end_tokens(&self.vocab, named),
             vocab: self.vocab,
             pipeline: self.pipeline,
@@ -115,6 +115,19 @@ impl Kind {
         Ok((kind, None))
     }
 
+    /// What cuts its texts into words.
+    fn splitter(self) -> Result<Splitter, TokenizerError> {
+        match self {
+            Self::Bpe(pre) => pre.splitter(),
+            Self::WordPiece => {
+                let mut splitter = Splitter::whole();
+                add_bert_words(&mut splitter)?;
+                Ok(splitter)
+            }
+            Self::Spm | Self::Unigram | Self::Rwkv | Self::Plamo2 => Ok(Splitter::whole()),
+        }
+    }
+
     fn writing(self) -> Writing {
         match self {
             Self::Bpe(pre) => match pre.alphabet {
@@ -143,7 +156,9 @@ fn default_specials(kind: Kind) -> [Option<u32>; 5] {
 /// See [`Tokenizer::new`].
 pub(super) fn from_source(source: &TokenizerSource<'_>) -> Result<Tokenizer, TokenizerError> {
     let (kind, caveat) = Kind::of(source)?;
-    let vocab = read_vocab(source, kind.writing())?;
+    // What takes long is done side by side: patterns are compiled while tokens are indexed.
+    let (vocab, splitter) = rayon::join(|| read_vocab(source, kind.writing()), || kind.splitter());
+    let (vocab, splitter) = (vocab?, splitter?);
     let special = |name, id: Option<u32>| match id {
         // Converters write -1 for "none".
         None | Some(u32::MAX) => Ok(None),
@@ -166,7 +181,11 @@ pub(super) fn from_source(source: &TokenizerSource<'_>) -> Result<Tokenizer, Tok
     let sep = special("seperator_token_id", source.sep_id)?.or(sep);
     let pad = special("padding_token_id", source.pad_id)?.or(pad);
 
-    let (pipeline, model) = read_model(source, kind, &vocab, unk)?;
+    let (model, specials) = rayon::join(
+        || read_model(source, kind, &vocab, unk, splitter),
+        || Specials::new(&vocab, strips(source, &vocab)),
+    );
+    let ((pipeline, model), specials) = (model?, specials?);
     let flag = |flag, given: Option<bool>, default, name, id: Option<u32>| match given {
         Some(true) if id.is_none() => Err(TokenizerError::SpecialMissing { flag, name }),
         Some(given) => Ok(given),
@@ -187,8 +206,8 @@ pub(super) fn from_source(source: &TokenizerSource<'_>) -> Result<Tokenizer, Tok
     let given_eos = source.add_eos.filter(|_| !matches!(kind, Kind::WordPiece));
     let add_eos = flag("add_eos_token", given_eos, eos_default, "eos_token_id", eos)?;
     Parts {
-        strips: strips(source, &vocab),
         vocab,
+        specials,
         pipeline,
         model,
         bos,
@@ -211,8 +230,10 @@ fn read_model(
     kind: Kind,
     vocab: &Vocab,
     unk: Option<u32>,
+    splitter: Splitter,
 ) -> Result<(Pipeline, Model), TokenizerError> {
     let mut pipeline = Pipeline::new();
+    pipeline.splitter = splitter;
     let text_of = |id: u32| source.tokens.get(id as usize).copied();
     let scores = || {
         if source.scores.len() == vocab.len() {
@@ -228,7 +249,6 @@ fn read_model(
     pipeline.spm_spaces = writing == Writing::Characters && !matches!(kind, Kind::WordPiece);
     let model = match kind {
         Kind::Bpe(pre) => {
-            pipeline.splitter = pre.splitter()?;
             if source.lowercase == Some(true) && pre.alphabet == Alphabet::Plain {
                 pipeline.normalizers.push(Normalizer::Lowercase);
             }
@@ -237,7 +257,7 @@ fn read_model(
                 Alphabet::Bytes => Start::bytes(vocab, None),
                 Alphabet::Characters | Alphabet::Plain => {
                     let bytes = byte_tokens(vocab, text_of);
-                    Start::Chars(Box::new(Chars::new(vocab, bytes, unk, false)))
+                    Start::Chars(Chars::new(vocab, bytes, unk, false))
                 }
             };
             let whole = match (pre.whole_words, pre.whole_newlines) {
@@ -263,7 +283,6 @@ fn read_model(
                 strip_accents: source.strip_accents.unwrap_or(lowercase),
                 lowercase,
             }));
-            add_bert_words(&mut pipeline.splitter)?;
             pipeline.adds_space = true;
             let unk = unk.ok_or(TokenizerError::UnknownMissing { model: "bert" })?;
             Model::WordPiece(WordPiece::new(vocab, unk, wordpiece::LONGEST_WORD))
@@ -430,12 +449,26 @@ fn read_vocab(source: &TokenizerSource<'_>, writing: Writing) -> Result<Vocab, T
 
 /// Appends a SentencePiece piece with its `▁` as spaces.
 pub(super) fn append_spm(text: &str, out: &mut Vec<u8>) {
-    let mut parts = text.split(SPM_SPACE);
-    out.extend_from_slice(parts.next().unwrap_or_default().as_bytes());
-    for part in parts {
-        out.push(b' ');
-        out.extend_from_slice(part.as_bytes());
+    let [first, others @ ..] = SPM_SPACE.as_bytes() else {
+        return; // cannot be: it is not empty
+    };
+    let mut rest = text.as_bytes();
+    while let Some(at) = memchr::memchr(*first, rest) {
+        let (before, found) = rest.split_at(at);
+        out.extend_from_slice(before);
+        let after = found.get(1..).unwrap_or_default();
+        match after.strip_prefix(others) {
+            Some(after) => {
+                out.push(b' ');
+                rest = after;
+            }
+            None => {
+                out.push(*first);
+                rest = after;
+            }
+        }
     }
+    out.extend_from_slice(rest);
 }
 
 /// The byte that a byte token such as `<0x0A>` stands for.

@@ -11,7 +11,7 @@ use super::{
 /// What stands for a character without a token.
 pub(super) struct Chars {
     /// The token of each byte, or [`NO_TOKEN`].
-    byte_tokens: [u32; 256],
+    byte_tokens: Box<[u32; 256]>,
     unk: Option<u32>,
     /// Whether several unknown characters in a row are one unknown token.
     fuse_unk: bool,
@@ -28,7 +28,7 @@ impl Chars {
         fuse_unk: bool,
     ) -> Self {
         Self {
-            byte_tokens,
+            byte_tokens: Box::new(byte_tokens),
             unk,
             fuse_unk,
             joins_words: vocab.joins_words(),

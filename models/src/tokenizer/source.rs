@@ -69,10 +69,7 @@ impl<'a> TokenizerSource<'a> {
             _ => token(name),
         };
         let flag = |name| gguf.bool_(&format!("tokenizer.ggml.{name}"));
-        let list = |name: &'static str| {
-            let strings = gguf.strs(name)?;
-            Ok(strings.map_or_else(Vec::new, Iterator::collect))
-        };
+        let list = |name| Ok::<_, GgufError>(gguf.str_list(name)?.unwrap_or_default());
         // Two long lists, each of which takes a walk through the file.
         let (tokens, merges) = rayon::join(
             || list("tokenizer.ggml.tokens"),

@@ -17,6 +17,7 @@ mod screen;
 mod settings;
 mod turn;
 
+use super::template::TemplateFile;
 use crate::args::EngineArgs;
 use crate::sampling_args::SamplingArgs;
 use crate::store::{self, Installed, Store};
@@ -172,7 +173,7 @@ pub(crate) fn run(args: ChatArgs) -> anyhow::Result<ExitCode> {
     }
     let options = ChatOptions {
         template: match &args.template {
-            Some(file) => Some(super::template::read(&engine, file)?),
+            Some(file) => Some(TemplateFile::read(file)?.parse(&engine)?),
             None => None,
         },
         think: args.thinking.think(),

@@ -35,6 +35,13 @@ pub(super) enum Source {
     Url(String),
 }
 
+/// Whether this is how a source is written that only `hob pull` understands.
+pub(crate) fn is_source(text: &str) -> bool {
+    ["hf:", "hf.co/", "huggingface.co/", "pypi:"]
+        .iter()
+        .any(|start| text.starts_with(start))
+}
+
 /// Why the words mean nothing.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum SourceError {

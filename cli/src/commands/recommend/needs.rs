@@ -1,6 +1,7 @@
 //! What the catalogue's models need: their shapes, as their `config.json` files have them.
 //!
-//! In: a name of the catalogue. Out: multiplications a token, bytes that a token reads, bytes of memory.
+//! In: a name of the catalogue. Out: multiplications of a prompt's token, bytes that a decoded token reads,
+//! bytes of memory.
 
 /// A model's shape.
 #[derive(Clone, Copy, Debug)]
@@ -44,12 +45,18 @@ impl Shape {
         SHAPES.iter().find(|s| s.name == name)
     }
 
-    /// Weights that a token is multiplied by, the output matrix included.
-    pub(super) fn multiplied(&self) -> u64 {
+    /// Weights that a token of a prompt is multiplied by: all but the output matrix, which only the last
+    /// one needs.
+    pub(super) fn multiplied_in_prompts(&self) -> u64 {
         let (q, kv) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
         let attention = self.hidden * (2 * q + 2 * kv);
         let mlp = 3 * self.hidden * self.ffn;
-        self.layers * (attention + mlp) + self.vocab * self.hidden
+        self.layers * (attention + mlp)
+    }
+
+    /// Weights that a decoded token is multiplied by.
+    fn multiplied(&self) -> u64 {
+        self.multiplied_in_prompts() + self.vocab * self.hidden
     }
 
     /// Bytes of a file of `size` that one token reads: all, but for an embedding of its own, of which it

@@ -18,7 +18,7 @@ use super::{
     byte_level,
     chars::Chars,
     merge::NO_TOKEN,
-    special::{self, Strip, Strips},
+    special::{self, Specials, Strip, Strips},
     unigram::{Order, Unigram},
     vocab::Vocab,
     wordpiece::{self, WordPiece},
@@ -156,6 +156,7 @@ pub(super) fn from_json(
         })
         .collect();
 
+    let specials = Specials::new(&vocab, strips)?;
     let named = |key: &str| {
         let token = config.get(key)?;
         let text = token.as_str().or_else(|| token.get("content")?.as_str())?;
@@ -185,7 +186,7 @@ pub(super) fn from_json(
         caveat: None,
         vocab,
         model,
-        strips,
+        specials,
         unk,
     }
     .assemble()
@@ -219,7 +220,7 @@ fn read_bpe(
         Start::bytes(&vocab, unk)
     } else {
         let bytes = build::byte_tokens(&vocab, |id| texts.get(id as usize).copied().flatten());
-        Start::Chars(Box::new(Chars::new(&vocab, bytes, unk, model.fuse_unk)))
+        Start::Chars(Chars::new(&vocab, bytes, unk, model.fuse_unk))
     };
     let split = |merge: &Merge<'_>, out: &mut Vec<u8>| {
         let (left, right) = merge.halves()?;

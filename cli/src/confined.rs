@@ -1,0 +1,82 @@
+//! Loading a model in a process that has given up the network, files and programs.
+//!
+//! In: the model's path, and how much confinement the user wants. Out: a loaded engine, in a process
+//! confined by [`hob::privacy`] before the first byte of the model was parsed. What this system cannot
+//! enforce is said on standard error, before the first prompt is read.
+
+use crate::args::EngineArgs;
+use anyhow::{Context, bail};
+use clap::Args;
+use hob::privacy::{self, Mode, Report};
+use hob::{Engine, EngineOptions, ModelFiles};
+use std::path::Path;
+
+/// How a command confines itself.
+#[derive(Args, Clone, Copy)]
+#[command(next_help_heading = "Confinement")]
+pub(crate) struct ConfinementArgs {
+    /// Do not go on where this system cannot enforce all layers of confinement
+    #[arg(long, conflicts_with = "no_sandbox")]
+    require_sandbox: bool,
+    /// Run without confinement: the process keeps the right to open files and connections
+    #[arg(long)]
+    no_sandbox: bool,
+}
+
+/// A model whose files are open, in a confined process.
+pub(crate) struct Opened {
+    files: ModelFiles,
+    options: EngineOptions,
+    /// What holds the process; none without confinement.
+    report: Option<Report>,
+}
+
+/// Opens the model, then gives up the right to open anything else. Everything but the model and
+/// standard input must have been read, and no thread started.
+pub(crate) fn open(
+    path: &Path,
+    engine: &EngineArgs,
+    outputs: usize,
+    confinement: ConfinementArgs,
+) -> anyhow::Result<Opened> {
+    let options = engine.options(outputs);
+    if confinement.no_sandbox {
+        eprintln!(
+            "warning: without confinement, as asked: this process may open files and connections"
+        );
+        let files = Engine::open(path, &options)?;
+        return Ok(Opened {
+            files,
+            options,
+            report: None,
+        });
+    }
+    privacy::shed().context("cannot confine this process")?;
+    let files = Engine::open(path, &options)?;
+    let report = privacy::confine(Mode::Run)
+        .context("cannot confine this process; `--no-sandbox` runs without confinement")?;
+    let weaknesses: Vec<String> = report
+        .weaknesses()
+        .map(|(layer, why)| format!("{layer}: {why}"))
+        .collect();
+    if !weaknesses.is_empty() {
+        let weaknesses = weaknesses.join("; ");
+        if confinement.require_sandbox {
+            bail!("this system cannot enforce all that --require-sandbox asks for: {weaknesses}");
+        }
+        eprintln!("warning: this system enforces confinement in part: {weaknesses}");
+    }
+    Ok(Opened {
+        files,
+        options,
+        report: Some(report),
+    })
+}
+
+impl Opened {
+    /// Parses and loads the model.
+    pub(crate) fn load(self) -> anyhow::Result<(Engine, Option<Report>)> {
+        let engine = Engine::load_files(self.files, &self.options)?;
+        Ok((engine, self.report))
+    }
+}
