@@ -310,7 +310,7 @@ fn confinement() -> Check {
         text("/proc/sys/kernel/seccomp/actions_avail").is_some_and(|a| a.contains("errno"));
     let landlock = landlock();
     let found = format!(
-        "not built into hob yet; the kernel offers {} and {}",
+        "the kernel offers {} and {}; `hob privacy` proves what they hold",
         match landlock {
             Some(0) => "no Landlock".to_owned(),
             Some(abi) => format!("Landlock (ABI {abi})"),
@@ -321,9 +321,15 @@ fn confinement() -> Check {
     Check::new(
         "confinement",
         found,
-        json!({ "enforced": false, "landlock_abi": landlock, "seccomp": seccomp }),
+        json!({ "landlock_abi": landlock, "seccomp": seccomp }),
     )
-    .told()
+    .unless(
+        State::Better,
+        [(
+            !seccomp || landlock.is_none_or(|abi| abi < 6),
+            "a kernel with seccomp and Landlock (Linux 6.12 or later) can refuse hob more",
+        )],
+    )
 }
 
 /// The version of Landlock in force once a thread of its own has given up a right; 0 if the kernel lacks
