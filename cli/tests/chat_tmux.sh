@@ -84,7 +84,7 @@ expect "/params [NAME VALUE]"
 shot "/help"
 
 say "/info"
-expect "confinement by the kernel is not built yet"
+expect "never written unless you /save it"
 shot "/info"
 
 # Commands: completed, mistyped, and with wrong arguments.

@@ -206,6 +206,7 @@ fn pipes_get_plain_text_unless_colour_is_asked_for() {
     let plain = of(&["--max-tokens", "30"]);
     assert!(!text(&plain.stdout).contains('\u{1b}') && !text(&plain.stderr).contains('\u{1b}'));
     assert!(text(&plain.stdout).contains("seccomp"));
+    assert!(text(&plain.stdout).contains("never written unless you /save it"));
     let coloured = of(&["--max-tokens", "30", "--color", "always"]);
     assert!(text(&coloured.stdout).contains("\u{1b}["));
 }
