@@ -34,6 +34,7 @@ pub(crate) struct Opened {
 /// Opens the model, then gives up the right to open anything else. Everything but the model and
 /// standard input must have been read, and no thread started.
 pub(crate) fn open(
+    mode: Mode,
     path: &Path,
     engine: &EngineArgs,
     outputs: usize,
@@ -53,7 +54,7 @@ pub(crate) fn open(
     }
     privacy::shed().context("cannot confine this process")?;
     let files = Engine::open(path, &options)?;
-    let report = privacy::confine(Mode::Run)
+    let report = privacy::confine(mode)
         .context("cannot confine this process; `--no-sandbox` runs without confinement")?;
     let weaknesses: Vec<String> = report
         .weaknesses()

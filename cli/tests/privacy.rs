@@ -32,6 +32,26 @@ fn everything_that_can_be_tried_is_refused() {
 }
 
 #[test]
+fn a_conversation_has_files_and_no_network() {
+    let (proven, text) = privacy(&["--chat", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(proven, report["layers"][1]["holds"] == true, "{text}");
+    let verdict = |name: &str| {
+        let attempts = report["attempts"].as_array().unwrap();
+        let attempt = attempts.iter().find(|a| a["name"] == name).unwrap();
+        attempt["verdict"].as_str().unwrap().to_owned()
+    };
+    for name in ["tcp", "udp", "unix", "mptcp", "inherited-send"] {
+        assert!(verdict(name).starts_with("refused by seccomp"), "{text}");
+    }
+    for name in ["read-file", "write-file", "exec"] {
+        assert!(verdict(name).starts_with("left"), "{text}");
+    }
+    let (proven, _) = privacy(&["--chat", "--permit", "SYS_socket"]);
+    assert!(!proven);
+}
+
+#[test]
 fn one_permitted_system_call_is_noticed_whichever_it_is() {
     for (name, _, _) in hob::privacy::lists::FORBIDDEN {
         // The C library makes files by openat and removes them by unlink.

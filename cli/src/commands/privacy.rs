@@ -26,6 +26,10 @@ pub(crate) struct PrivacyArgs {
     /// Print a JSON object
     #[arg(long)]
     json: bool,
+    /// Try what a conversation (`hob chat`) may do: files and programs stay open to it, for /save, /load
+    /// and /edit
+    #[arg(long)]
+    chat: bool,
     /// The layers that a probe enters, and where its sinks are
     #[arg(long, hide = true, value_name = "LAYERS")]
     probe: Option<String>,
@@ -56,7 +60,8 @@ mod linux {
     use super::sinks::Sinks;
     use super::{ExitCode, PrivacyArgs};
     use anyhow::{Context, bail};
-    use hob::privacy::{Layer, attempts};
+    use hob::privacy::attempts::{self, Attempt, Kind};
+    use hob::privacy::{Layer, Mode};
     use serde_json::json;
     use std::process::{Command, Stdio};
 
@@ -84,6 +89,8 @@ mod linux {
         Refused(&'static str),
         /// Also without confinement.
         FailsAnyway(Outcome),
+        /// As it must be for a conversation.
+        Left,
         NotRefused,
         /// The filter of system calls lets it through, and only Landlock holds.
         NotFiltered,
@@ -95,13 +102,17 @@ mod linux {
 
     impl Verdict {
         fn is_bad(&self) -> bool {
-            !matches!(self, Verdict::Refused(_) | Verdict::FailsAnyway(_))
+            !matches!(
+                self,
+                Verdict::Refused(_) | Verdict::FailsAnyway(_) | Verdict::Left
+            )
         }
 
         fn words(&self) -> String {
             match self {
                 Verdict::Refused(by) => format!("refused by {by}"),
                 Verdict::FailsAnyway(e) => format!("would fail anyway here ({e})"),
+                Verdict::Left => "left to a conversation, for /save, /load and /edit".into(),
                 Verdict::NotRefused => "NOT REFUSED".into(),
                 Verdict::NotFiltered => "NOT REFUSED by seccomp: one layer of two".into(),
                 Verdict::Unproven(e) => format!("NOT PROVEN: it failed by itself ({e})"),
@@ -125,7 +136,7 @@ mod linux {
         pub(super) const EACCES: i32 = 13;
     }
 
-    fn judge(name: &'static str, runs: &Runs) -> Verdict {
+    fn judge(Attempt { name, kind, .. }: Attempt, chat: bool, runs: &Runs) -> Verdict {
         let outcomes = |run: &[Tried]| {
             let tried = run.iter().find(|t| t.name == name);
             tried.map_or([Outcome::NOT_TRIED; 2], |t| [t.first, t.later])
@@ -138,6 +149,10 @@ mod linux {
             };
         }
         let confined = outcomes(&runs.confined);
+        let files_are_left = matches!(kind, Kind::Files | Kind::Programs) || name == "signal";
+        if chat && files_are_left && confined.iter().all(|o| o.happened()) {
+            return Verdict::Left;
+        }
         if confined.iter().any(|o| o.happened()) {
             return Verdict::NotRefused;
         }
@@ -164,7 +179,8 @@ mod linux {
 
     pub(crate) fn run(args: &PrivacyArgs) -> anyhow::Result<ExitCode> {
         if let Some(layers) = &args.probe {
-            probe::run(layers, &args.sinks, args.permit.as_deref())?;
+            let mode = if args.chat { Mode::Chat } else { Mode::Run };
+            probe::run(mode, layers, &args.sinks, args.permit.as_deref())?;
             return Ok(ExitCode::SUCCESS);
         }
         let sinks = Sinks::new()?;
@@ -178,7 +194,7 @@ mod linux {
         {
             bail!("there is no layer {name}: {}", all.join(", "));
         }
-        let child = |layers: &str, permit: Option<&str>| try_all(&sinks, layers, permit);
+        let child = |layers: &str, permit: Option<&str>| try_all(&sinks, args.chat, layers, permit);
         let free = child("", None)?.0;
         if sinks.settled_bytes() == 0 {
             bail!(
@@ -196,9 +212,9 @@ mod linux {
             files,
             confined,
         };
-        let verdicts: Vec<(attempts::Attempt, Verdict)> = attempts::ALL
+        let verdicts: Vec<(Attempt, Verdict)> = attempts::ALL
             .iter()
-            .map(|&attempt| (attempt, judge(attempt.name, &runs)))
+            .map(|&attempt| (attempt, judge(attempt, args.chat, &runs)))
             .collect();
         let bad = verdicts.iter().filter(|(_, v)| v.is_bad()).count();
         let refused = verdicts
@@ -221,6 +237,9 @@ mod linux {
             println!("{}", serde_json::to_string_pretty(&report)?);
         } else {
             match proven {
+                true if args.chat => println!(
+                    "Nothing can leave by a network or another program's socket: all {refused} attempts were refused,\nand nothing arrived anywhere. Files are left to a conversation."
+                ),
                 true => println!(
                     "Nothing can leave: all {refused} attempts that would work without confinement were refused,\nand nothing arrived anywhere."
                 ),
@@ -245,13 +264,14 @@ mod linux {
                 println!("  {:12}  {mark}: {}", layer.name, layer.how);
             }
             println!();
+            let command = if args.chat { "hob chat" } else { "hob run" };
             println!(
-                "Tried in a process confined as `hob run` is, on its first thread and on a later one. Not covered:"
+                "Tried in a process confined as `{command}` is, on its first thread and on a later one. Not"
             );
             println!(
-                "what is typed as an argument or shown on the screen, and whoever is root. `hob privacy --help`"
+                "covered: what is typed as an argument or shown on the screen, and whoever is root."
             );
-            println!("says how to check from outside.");
+            println!("`hob privacy --help` says how to check from outside.");
         }
         Ok(match proven {
             true => ExitCode::SUCCESS,
@@ -262,6 +282,7 @@ mod linux {
     /// Has a child try everything.
     fn try_all(
         sinks: &Sinks,
+        chat: bool,
         layers: &str,
         permit: Option<&str>,
     ) -> anyhow::Result<(Vec<Tried>, Vec<probe::LayerState>)> {
@@ -273,6 +294,9 @@ mod linux {
             .args(sinks.places())
             .stdin(Stdio::null())
             .stderr(Stdio::inherit());
+        if chat {
+            command.arg("--chat");
+        }
         if let Some(call) = permit {
             command.args(["--permit", call]);
         }

@@ -12,6 +12,7 @@ use crate::terminal::bytes;
 use crate::thinking::{ThinkArgs, ThoughtfulAnswer};
 use anyhow::{Context, bail};
 use clap::Args;
+use hob::privacy::Mode;
 use hob::{
     Cancel, ChatOptions, ChatPrompt, Engine, Event, Finish, Message, Request, Session,
     SessionOptions,
@@ -163,7 +164,7 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let template = template.transpose()?;
     let person = std::io::stderr().is_terminal();
     let start = Instant::now();
-    let opened = confined::open(&path, &args.engine, 1, args.confinement)?;
+    let opened = confined::open(Mode::Run, &path, &args.engine, 1, args.confinement)?;
     let mut loaded = start.elapsed();
     let prompt = read_prompt(if prompt_is_piped {
         prompt.filter(|&p| p == "-")

@@ -1,5 +1,6 @@
 //! From tokens to text, one token at a time: a stream that never hands out half of a UTF-8
-//! character. Ids go in, text comes out as soon as it is certain.
+//! character. Ids go in, text comes out as soon as it is certain. Spaces are never tidied up, but for
+//! BERT's, whose tokens do not say where there were any: what was encoded comes back as it was.
 
 use super::{TokenKind, Tokenizer};
 

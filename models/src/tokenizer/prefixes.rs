@@ -11,13 +11,16 @@ pub(super) struct Prefixes {
     begins: Vec<u64>,
     /// A bit for the hash of each piece.
     ends: Vec<u64>,
-    /// Length of the longest piece in bytes.
+    /// Length of the longest piece in bytes, if it is not longer than [`LONGEST`].
     longest: usize,
 }
 
 /// Bits of each filter for each byte of vocabulary: one in four answers is wrong at worst, which
 /// costs time and nothing else.
 const BITS_PER_BYTE: usize = 4;
+
+/// Longer pieces are not found, in bytes: no vocabulary has any, and one made to hang a reader could.
+const LONGEST: usize = 1024;
 
 /// The hash of a text with one more byte: every bit of both reaches the upper half, which is used.
 fn step(hash: u64, byte: u8) -> u64 {
@@ -74,7 +77,7 @@ impl Prefixes {
         Self {
             begins,
             ends,
-            longest,
+            longest: longest.min(LONGEST),
         }
     }
 

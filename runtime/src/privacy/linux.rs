@@ -1,7 +1,7 @@
 //! The layers on Linux: descriptors, dump status, capabilities, Landlock, and the filters of system
 //! calls. In: a mode. Out: a report, with the process confined.
 //!
-//! Two filters stand one after the other, because a filter has one answer for what it does not let
+//! In [`Mode::Run`] two filters stand one after the other, because a filter has one answer for what it does not let
 //! through. The first says that clone3 does not exist (so that the C library starts threads by clone,
 //! whose flags can be examined: clone3's lie in memory); the second refuses all that [`lists`] does not
 //! name. The kernel takes the stricter answer of the two.
@@ -84,7 +84,7 @@ pub(super) fn confine(
                     drop_capabilities().map_err(failed(layer))?;
                     State::Holds("none are held".into())
                 }
-                Layer::Files => landlock()?,
+                Layer::Files => landlock(mode)?,
                 Layer::SystemCalls => filter(mode, permit)?,
             }
         };
@@ -104,22 +104,30 @@ fn drop_capabilities() -> rustix::io::Result<()> {
     set_capabilities(None, sets)
 }
 
-/// Gives up all rights on files, TCP, abstract Unix sockets and other processes' signals.
-fn landlock() -> Result<State, ConfineError> {
-    let failed = failed::<landlock::RulesetError>;
-    let status = Ruleset::default()
-        .set_compatibility(CompatLevel::BestEffort)
-        .handle_access(AccessFs::from_all(LANDLOCK))
-        .and_then(|r| r.handle_access(AccessNet::from_all(LANDLOCK)))
-        .and_then(|r| r.scope(Scope::from_all(LANDLOCK)))
+/// Gives up all rights on files (but in a chat), TCP, abstract Unix sockets and other processes' signals
+/// (but in a chat, whose editor is one).
+fn landlock(mode: Mode) -> Result<State, ConfineError> {
+    let rules = Ruleset::default().set_compatibility(CompatLevel::BestEffort);
+    let rules = rules.handle_access(AccessNet::from_all(LANDLOCK));
+    let rules = match mode {
+        Mode::Run => rules
+            .and_then(|r| r.handle_access(AccessFs::from_all(LANDLOCK)))
+            .and_then(|r| r.scope(Scope::from_all(LANDLOCK))),
+        Mode::Chat => rules.and_then(|r| r.scope(Scope::AbstractUnixSocket)),
+    };
+    let status = rules
         .and_then(Ruleset::create)
         .and_then(landlock::RulesetCreated::restrict_self)
         .map_err(failed(Layer::Files))?;
+    let what = match mode {
+        Mode::Run => "no file, no TCP port",
+        Mode::Chat => "no TCP port; files stay open, for /save, /load and /edit",
+    };
     Ok(match (status.ruleset, status.landlock) {
         (RulesetStatus::FullyEnforced, LandlockStatus::Available { effective_abi, .. }) => {
-            State::Holds(format!("ABI {effective_abi}: no file, no TCP port"))
+            State::Holds(format!("ABI {effective_abi}: {what}"))
         }
-        (RulesetStatus::FullyEnforced, _) => State::Holds("no file, no TCP port".into()),
+        (RulesetStatus::FullyEnforced, _) => State::Holds(what.into()),
         (RulesetStatus::PartiallyEnforced, LandlockStatus::Available { effective_abi, .. }) => {
             State::Partly(format!(
                 "this kernel knows Landlock's ABI {effective_abi} of {LANDLOCK}: some rights could not be given up"
@@ -137,9 +145,6 @@ fn landlock() -> Result<State, ConfineError> {
 
 /// Puts the filters on all threads, later ones included.
 fn filter(mode: Mode, permit: Option<&str>) -> Result<State, ConfineError> {
-    let calls = match mode {
-        Mode::Run => lists::RUN,
-    };
     let failed = |e: &dyn Display| ConfineError::Layer {
         layer: Layer::SystemCalls,
         why: e.to_string(),
@@ -158,6 +163,10 @@ fn filter(mode: Mode, permit: Option<&str>) -> Result<State, ConfineError> {
         false => SeccompAction::Errno(libc::EPERM.cast_unsigned()),
     };
     let own = u64::from(std::process::id());
+    let (calls, named, others) = match mode {
+        Mode::Run => (lists::RUN, SeccompAction::Allow, refusal),
+        Mode::Chat => (lists::CHAT_REFUSES, refusal, SeccompAction::Allow),
+    };
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
     for (_, number, alternatives) in calls {
         let alternatives = alternatives.iter().map(|conditions| {
@@ -167,27 +176,46 @@ fn filter(mode: Mode, permit: Option<&str>) -> Result<State, ConfineError> {
         let alternatives = alternatives.collect::<Result<_, _>>();
         rules.insert(*number, alternatives.map_err(|e| failed(&e))?);
     }
+    #[cfg(target_arch = "x86_64")]
+    if mode == Mode::Chat {
+        let (bit, own_numbers) = lists::X32;
+        let twins = calls.iter().map(|(_, number, _)| *number);
+        for number in twins.chain(own_numbers) {
+            rules.insert(bit | number, Vec::new());
+        }
+    }
     if let Some(name) = permit {
         let known = lists::FORBIDDEN.iter().find(|(known, _, _)| *known == name);
         let (_, number, _) =
             known.ok_or_else(|| failed(&format_args!("no system call {name} to permit")))?;
-        rules.insert(*number, Vec::new());
+        match mode {
+            Mode::Run => rules.insert(*number, Vec::new()),
+            Mode::Chat => rules.remove(number),
+        };
     }
-    let no_clone3 = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
-    let enosys = SeccompAction::Errno(libc::ENOSYS.cast_unsigned());
-    let filters = [
-        SeccompFilter::new(no_clone3, SeccompAction::Allow, enosys, arch),
-        SeccompFilter::new(rules, refusal, SeccompAction::Allow, arch),
-    ];
+    let mut filters = vec![SeccompFilter::new(rules, others, named, arch)];
+    if mode == Mode::Run {
+        let no_clone3 = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
+        let enosys = SeccompAction::Errno(libc::ENOSYS.cast_unsigned());
+        filters.insert(
+            0,
+            SeccompFilter::new(no_clone3, SeccompAction::Allow, enosys, arch),
+        );
+    }
     for filter in filters {
-        let program = filter.and_then(|f| seccompiler::BpfProgram::try_from(f));
+        let program = filter.and_then(seccompiler::BpfProgram::try_from);
         let program = program.map_err(|e| failed(&e))?;
         apply_filter_all_threads(&program).map_err(|e| failed(&e))?;
     }
-    Ok(State::Holds(format!(
-        "{} system calls are left; no open, socket or exec",
-        calls.len()
-    )))
+    Ok(State::Holds(match mode {
+        Mode::Run => format!(
+            "{} system calls are left; no open, socket or exec",
+            calls.len()
+        ),
+        Mode::Chat => {
+            "no socket, no way into other processes; so for an editor that it starts".into()
+        }
+    }))
 }
 
 fn condition(when: When, own: u64) -> Result<SeccompCondition, seccompiler::BackendError> {

@@ -4,6 +4,9 @@
 //! io_uring, memfd, mount and namespace call among it. A call with conditions is allowed if one of
 //! its alternatives holds. Read it against `strace -f hob run`.
 
+// Types of the same constant differ between C libraries.
+#![allow(clippy::unnecessary_cast)]
+
 use libc::*;
 
 /// A condition on an argument of a system call.
@@ -41,7 +44,7 @@ const NEW_NAMESPACE: u64 = (CLONE_NEWNS
     | CLONE_NEWNET) as u64;
 const EXEC: u64 = PROT_EXEC as u64;
 
-/// For [`Mode::Run`](super::Mode::Run).
+/// All that is left in [`Mode::Run`](super::Mode::Run).
 pub const RUN: &[Call] = &[
     // What is open: standard streams, and the model's file.
     call!(SYS_read),
@@ -139,6 +142,44 @@ pub const RUN: &[Call] = &[
     call!(SYS_gettimeofday),
     call!(SYS_getrandom),
 ];
+
+/// What is refused in [`Mode::Chat`](super::Mode::Chat), where a user's editor runs and so no list of
+/// what is left can be given: every way to a network or to other programs' sockets, and into other
+/// processes. A pair of sockets that lead to each other (`socketpair`) is left: the line editor has one.
+pub const CHAT_REFUSES: &[Call] = &[
+    call!(SYS_socket),
+    call!(SYS_connect),
+    call!(SYS_bind),
+    call!(SYS_listen),
+    call!(SYS_accept),
+    call!(SYS_accept4),
+    call!(SYS_sendto),
+    call!(SYS_sendmsg),
+    call!(SYS_sendmmsg),
+    call!(SYS_recvfrom),
+    call!(SYS_recvmsg),
+    call!(SYS_recvmmsg),
+    call!(SYS_io_uring_setup),
+    call!(SYS_io_uring_enter),
+    call!(SYS_io_uring_register),
+    call!(SYS_ptrace),
+    call!(SYS_process_vm_readv),
+    call!(SYS_process_vm_writev),
+    call!(SYS_pidfd_getfd),
+    call!(SYS_bpf),
+    call!(SYS_perf_event_open),
+    call!(SYS_userfaultfd),
+    call!(SYS_unshare),
+    call!(SYS_setns),
+    call!(SYS_mount),
+    // Typing into the terminal, for whoever reads it next.
+    call!(SYS_ioctl, &[Is(1, TIOCSTI as u64)]),
+];
+
+/// The x32 numbers of [`CHAT_REFUSES`]: on x86-64 a kernel may have a second table of system calls, whose
+/// numbers have this bit; the sixty from 512 on have no twin in the first.
+#[cfg(target_arch = "x86_64")]
+pub const X32: (i64, std::ops::Range<i64>) = (0x4000_0000, 512..572);
 
 /// Calls that are on no list and that attempts need: a test permits one at a time, and the self-test must
 /// notice.

@@ -29,7 +29,7 @@ use std::fmt;
 pub enum Layer {
     /// System calls that are not on the list are refused, the network's among them (seccomp).
     SystemCalls,
-    /// No file may be opened, created or run, no TCP port used (Landlock).
+    /// No file may be opened, created or run (but in [`Mode::Chat`]), no TCP port used (Landlock).
     Files,
     /// No capability is held, even when started by root.
     Capabilities,
@@ -132,6 +132,9 @@ pub enum ConfineError {
 pub enum Mode {
     /// Inference: reads and writes what is open, computes on threads of its own. No open, socket or exec.
     Run,
+    /// Inference in a program that its user has open files and start an editor: no network, no way into
+    /// other processes, the same for every program that it starts. Files stay open to it.
+    Chat,
 }
 
 /// Closes all descriptors but standard input, output and error, lets no other process look into this
@@ -174,7 +177,7 @@ pub fn confine_partly(
     return linux::confine(mode, layers, permit);
     #[cfg(not(target_os = "linux"))]
     {
-        let (Mode::Run, _, _) = (mode, layers, permit);
+        let _ = (mode, layers, permit);
         let why = format!("hob does not confine itself on {}", std::env::consts::OS);
         let missing = |layer| (layer, State::Missing(why.clone()));
         Ok(Report {

@@ -2,6 +2,7 @@
 
 use super::Chat;
 use crate::terminal::bytes;
+use hob::privacy::State;
 use std::path::Path;
 
 impl Chat {
@@ -62,11 +63,20 @@ impl Chat {
         );
         row("threads", self.engine.threads().to_string());
         row("instructions", self.engine.isa().name().to_owned());
-        row(
-            "network",
-            "`hob chat` has no code that connects; confinement by the kernel is not built yet"
-                .to_owned(),
-        );
+        match &self.confinement {
+            None => row("confinement", "none, as asked".to_owned()),
+            Some(report) => {
+                for (layer, state) in report.layers() {
+                    let how = match state {
+                        State::Holds(how) => how.clone(),
+                        State::Partly(why) => format!("in part: {why}"),
+                        State::Missing(why) => format!("MISSING: {why}"),
+                        _ => continue,
+                    };
+                    row(layer.name(), how);
+                }
+            }
+        }
         let saved = match &self.place {
             Some(place) => format!("saved in or loaded from {}, not encrypted", place.display()),
             None => "in memory only, never written unless you /save it".to_owned(),

@@ -19,6 +19,7 @@ mod turn;
 
 use super::template::TemplateFile;
 use crate::args::EngineArgs;
+use crate::confined::{self, ConfinementArgs, Opened};
 use crate::sampling_args::SamplingArgs;
 use crate::store::{self, Installed, Store};
 use crate::style::ColorArg;
@@ -26,6 +27,7 @@ use crate::thinking::ThinkArgs;
 use anyhow::{Context, bail};
 use clap::Args;
 use conversation::Conversation;
+use hob::privacy::{Mode, Report};
 use hob::{Cancel, ChatOptions, Engine, Session, SessionOptions};
 use input::Input;
 use screen::Screen;
@@ -90,11 +92,15 @@ pub(crate) struct ChatArgs {
     sampling: SamplingArgs,
     #[command(flatten)]
     engine: EngineArgs,
+    #[command(flatten)]
+    confinement: ConfinementArgs,
 }
 
 /// A conversation that is going on.
 struct Chat {
     engine: Engine,
+    /// What holds this process.
+    confinement: Option<Report>,
     session: Session,
     conversation: Conversation,
     /// How the conversation is rendered.
@@ -165,9 +171,10 @@ pub(crate) fn run(args: ChatArgs) -> anyhow::Result<ExitCode> {
     let thoughts = args.thinking.shown(std::io::stdout().is_terminal());
     let screen = Screen::new(args.color, !args.no_wrap, thoughts);
     screen.progress("loading the model");
-    let engine = Engine::load(&model.path, &args.engine.options(1));
+    let opened = confined::open(Mode::Chat, &model.path, &args.engine, 1, args.confinement);
+    let loaded_model = opened.and_then(Opened::load);
     screen.progress("");
-    let engine = engine?;
+    let (engine, confinement) = loaded_model?;
     if let (None, Some(why)) = (engine.tokenizer(), engine.tokenizer_refusal()) {
         bail!("this model's text cannot be read: {why}");
     }
@@ -202,6 +209,7 @@ pub(crate) fn run(args: ChatArgs) -> anyhow::Result<ExitCode> {
     ctrlc::set_handler(stop).context("cannot watch for Ctrl-C")?;
     let mut chat = Chat {
         engine,
+        confinement,
         session,
         conversation,
         options,

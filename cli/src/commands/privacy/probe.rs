@@ -59,7 +59,12 @@ pub(super) struct LayerState {
 }
 
 /// Does the work of the child.
-pub(super) fn run(layers: &str, places: &[String], permit: Option<&str>) -> anyhow::Result<()> {
+pub(super) fn run(
+    mode: Mode,
+    layers: &str,
+    places: &[String],
+    permit: Option<&str>,
+) -> anyhow::Result<()> {
     let [tcp, udp, name, folder] = places else {
         bail!("a probe needs its sinks");
     };
@@ -84,7 +89,7 @@ pub(super) fn run(layers: &str, places: &[String], permit: Option<&str>) -> anyh
         if wanted.len() > 1 {
             privacy::shed()?;
         }
-        let report = privacy::confine_partly(Mode::Run, &wanted, permit)?;
+        let report = privacy::confine_partly(mode, &wanted, permit)?;
         for (layer, state) in report.layers() {
             let (holds, how) = match state {
                 State::Holds(how) => (true, how),
