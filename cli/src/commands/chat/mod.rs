@@ -178,6 +178,9 @@ pub(crate) fn run(args: ChatArgs) -> anyhow::Result<ExitCode> {
     if let (None, Some(why)) = (engine.tokenizer(), engine.tokenizer_refusal()) {
         bail!("this model's text cannot be read: {why}");
     }
+    if let Some(caveat) = engine.tokenizer().and_then(|tokenizer| tokenizer.caveat()) {
+        eprintln!("hob: {}: {caveat}", model.path.display());
+    }
     let options = ChatOptions {
         template: match &args.template {
             Some(file) => Some(TemplateFile::read(file)?.parse(&engine)?),
