@@ -9,11 +9,10 @@
 mod common;
 
 use std::process::Command;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::mirror::{Random, Server};
-use common::{Home, Ran, gguf, kills, parts, publish, throttle, tiny};
+use common::{Home, Ran, gguf, kills, parts, publish, publish_one, throttle, tiny};
 
 /// The property: whatever `hob` lists is whole, and runs with the right bits. Gives whether it is there.
 fn is_there_and_right(home: &Home, expected: &[u8]) -> bool {
@@ -73,12 +72,7 @@ fn with_file() -> (Home, String, Vec<u8>) {
 fn a_pull_that_is_killed_leaves_a_store_that_works() {
     let bytes = gguf();
     let server = Server::throttled(&bytes, vec![], throttle());
-    publish(
-        &server,
-        "owner/name",
-        "mit",
-        &[("M.gguf".to_owned(), Arc::clone(&bytes))],
-    );
+    publish_one(&server, &bytes);
     let (mut home, _, expected) = with_file();
     home.set(
         "HF_ENDPOINT",
@@ -196,12 +190,7 @@ fn on_a_small_disk_run(home: &Home, mib: usize, program: &str, args: &[&str]) ->
 fn a_full_disk_is_said_in_words_before_anything_is_written() {
     let bytes = tiny();
     let server = Server::start(&bytes, vec![]);
-    publish(
-        &server,
-        "owner/name",
-        "mit",
-        &[("M.gguf".to_owned(), Arc::clone(&bytes))],
-    );
+    publish_one(&server, &bytes);
     let home = Home::with_hub(&server);
     std::fs::write(home.path().join("m.gguf"), &*bytes).unwrap();
     for args in [["pull", "hf:owner/name"], ["import", "m.gguf"]] {
@@ -227,12 +216,7 @@ fn a_full_disk_is_said_in_words_before_anything_is_written() {
 fn a_disk_that_fills_up_meanwhile_is_said_in_words_and_breaks_nothing() {
     let bytes = tiny();
     let server = Server::throttled(&bytes, vec![], Duration::from_millis(5));
-    publish(
-        &server,
-        "owner/name",
-        "mit",
-        &[("M.gguf".to_owned(), Arc::clone(&bytes))],
-    );
+    publish_one(&server, &bytes);
     let home = Home::with_hub(&server);
     // The download takes longer than to fill the disk; then room is made, and it goes on.
     let script = "\"$@\" & pull=$!; sleep 0.15\n\
@@ -258,12 +242,7 @@ fn a_write_that_fails_in_the_middle_breaks_nothing() {
     // through.
     let bytes = tiny();
     let server = Server::start(&bytes, vec![]);
-    publish(
-        &server,
-        "owner/name",
-        "mit",
-        &[("M.gguf".to_owned(), Arc::clone(&bytes))],
-    );
+    publish_one(&server, &bytes);
     let home = Home::with_hub(&server);
     let path = home.path().join("m.gguf");
     std::fs::write(&path, &*bytes).unwrap();

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::mirror::{Fault, Random, Server};
-use common::{COMMIT, Home, Ran, folder, gguf, parts, publish, put, throttle, tiny};
+use common::{COMMIT, Home, Ran, folder, gguf, parts, publish, publish_one, put, throttle, tiny};
 use hob_fetch::Digest;
 
 /// A Hub with the tiny model in three forms.
@@ -352,12 +352,7 @@ fn a_proxy_that_cuts_the_connection_twenty_times_changes_nothing() {
 fn pulls_at_once_are_one_download_and_all_succeed() {
     let bytes = tiny();
     let server = Server::throttled(&bytes, vec![], throttle());
-    publish(
-        &server,
-        "owner/name",
-        "mit",
-        &[("M.gguf".to_owned(), Arc::clone(&bytes))],
-    );
+    publish_one(&server, &bytes);
     let home = Home::with_hub(&server);
     let children: Vec<_> = (0..4)
         .map(|_| home.start(&["pull", "hf:owner/name"]))
@@ -380,12 +375,7 @@ fn pulls_at_once_are_one_download_and_all_succeed() {
 fn an_unfinished_download_is_shown_resumed_and_deleted() {
     let bytes = tiny();
     let server = Server::throttled(&bytes, vec![], Duration::from_millis(5));
-    publish(
-        &server,
-        "owner/name",
-        "mit",
-        &[("M.gguf".to_owned(), Arc::clone(&bytes))],
-    );
+    publish_one(&server, &bytes);
     let home = Home::with_hub(&server);
     let start_and_kill = || {
         let before = server.sent();

@@ -306,6 +306,12 @@ pub(crate) fn put(dir: &Path, files: &[(String, Arc<Vec<u8>>)]) -> PathBuf {
 /// The commit of every repository of [`publish`].
 pub(crate) const COMMIT: &str = "0123456789012345678901234567890123456789";
 
+/// Makes a server a Hub with one model, `hf:owner/name`, which the store calls `M`.
+pub(crate) fn publish_one(server: &Server, bytes: &Arc<Vec<u8>>) {
+    let file = ("M.gguf".to_owned(), Arc::clone(bytes));
+    publish(server, "owner/name", "mit", &[file]);
+}
+
 /// Makes a server a Hub that has these files in this repository: GGUF and safetensors with their
 /// SHA-256, others with git's id.
 pub(crate) fn publish(

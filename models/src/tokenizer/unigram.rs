@@ -52,6 +52,15 @@ struct Best {
     id: u32,
 }
 
+impl Best {
+    /// No way leads there.
+    const NOWHERE: Best = Best {
+        score: f64::NEG_INFINITY,
+        other: 0,
+        id: NO_TOKEN,
+    };
+}
+
 impl Unigram {
     /// `scores` has one entry for each token; `byte_tokens` has the token of each byte, or
     /// [`NO_TOKEN`].
@@ -115,13 +124,8 @@ impl Unigram {
 
     /// For each end of a piece the best way there, then turned round: for each place the next.
     fn find_forward(&self, vocab: &Vocab, word: &str, best: &mut Vec<Best>) {
-        let nowhere = Best {
-            score: f64::NEG_INFINITY,
-            other: 0,
-            id: NO_TOKEN,
-        };
         best.clear();
-        best.resize(word.len() + 1, nowhere);
+        best.resize(word.len() + 1, Best::NOWHERE);
         if let Some(start) = best.first_mut() {
             start.score = 0.0;
         }
@@ -171,13 +175,8 @@ impl Unigram {
 
     /// For each place the best way to the end.
     fn find_backward(&self, vocab: &Vocab, word: &str, best: &mut Vec<Best>) {
-        let nowhere = Best {
-            score: f64::NEG_INFINITY,
-            other: 0,
-            id: NO_TOKEN,
-        };
         best.clear();
-        best.resize(word.len() + 1, nowhere);
+        best.resize(word.len() + 1, Best::NOWHERE);
         if let Some(end) = best.last_mut() {
             end.score = 0.0;
         }

@@ -39,7 +39,7 @@ pub struct Attempt {
     pub name: &'static str,
     /// What it is, for people.
     pub what: &'static str,
-    /// What would happen to the user if it were not refused.
+    /// What it is about.
     pub kind: Kind,
     run: fn(&Sinks) -> io::Result<()>,
 }
