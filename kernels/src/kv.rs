@@ -12,6 +12,7 @@
 //!
 //! Pages should start at a multiple of 64 bytes; every access is correct at any address.
 
+use crate::private::wipe;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
@@ -288,6 +289,50 @@ impl KvLayout {
         true
     }
 
+    /// Zeroes the keys and values of positions `from..to` of a page, so that nothing of them is left in
+    /// memory. What lies outside of the page or the bytes is left alone.
+    pub fn forget(&self, page: &mut [u8], from: usize, to: usize) {
+        let to = to.min(PAGE_POSITIONS);
+        let mut zero = |from: usize, to: usize| {
+            if let Some(bytes) = page.get_mut(from..to) {
+                wipe(bytes);
+            }
+        };
+        if from >= to {
+            return;
+        }
+        for head in 0..self.heads {
+            zero(self.v_at(head, from, 0), self.v_at(head, to, 0));
+            if self.elem == KvElem::Q8_0 {
+                zero(self.v_scale_at(head, from, 0), self.v_scale_at(head, to, 0));
+            }
+            // A tile of keys has the lanes of a position apart; whole tiles lie together.
+            for tile in from / TILE..to.div_ceil(TILE) {
+                let first = tile * TILE;
+                let (lanes_from, lanes_to) = (from.max(first), to.min(first + TILE));
+                if lanes_to - lanes_from == TILE {
+                    zero(self.k_at(head, first, 0), self.k_at(head, first + TILE, 0));
+                    if self.elem == KvElem::Q8_0 {
+                        let scales = |pos| self.k_scale_at(head, pos, 0);
+                        zero(scales(first), scales(first + TILE));
+                    }
+                    continue;
+                }
+                let bytes = (lanes_to - lanes_from) * self.elem.bytes();
+                for d in 0..self.dk {
+                    let at = self.k_at(head, lanes_from, d);
+                    zero(at, at + bytes);
+                }
+                if self.elem == KvElem::Q8_0 {
+                    for block in 0..self.dk / BLOCK {
+                        let at = self.k_scale_at(head, lanes_from, block);
+                        zero(at, at + (lanes_to - lanes_from) * 2);
+                    }
+                }
+            }
+        }
+    }
+
     fn read(&self, page: &[u8], at: usize, scale_at: usize) -> f32 {
         fn bytes<const N: usize>(page: &[u8], at: usize) -> [u8; N] {
             page.get(at..)
@@ -413,6 +458,41 @@ mod tests {
             }
         }
         page
+    }
+
+    /// Forgotten positions are zeros in every byte that is theirs, and the others are untouched: a page
+    /// that forgot some is the page that never had them.
+    #[test]
+    fn what_is_forgotten_is_gone_and_nothing_else() {
+        for elem in KvElem::ALL {
+            for (heads, dk, dv) in [(1, 64, 64), (3, 96, 32)] {
+                let layout = KvLayout::new(heads, dk, dv, elem).unwrap();
+                for (from, to) in [
+                    (0, 256),
+                    (0, 1),
+                    (255, 256),
+                    (5, 9),
+                    (16, 48),
+                    (13, 77),
+                    (9, 9),
+                ] {
+                    let mut page = full_page(&layout);
+                    layout.forget(&mut page, from, to);
+                    let mut never = vec![0; layout.page_bytes()];
+                    for head in 0..heads {
+                        for pos in (0..PAGE_POSITIONS).filter(|pos| !(from..to).contains(pos)) {
+                            let (k, v) = rows(&layout, head, pos);
+                            // SAFETY: the page has the layout's size.
+                            unsafe {
+                                layout.store_k(never.as_mut_ptr(), head, pos, &k);
+                                layout.store_v(never.as_mut_ptr(), head, pos, &v);
+                            }
+                        }
+                    }
+                    assert!(page == never, "{elem:?} {from}..{to}");
+                }
+            }
+        }
     }
 
     /// Every byte has one owner: storing everything and reading it back loses nothing.

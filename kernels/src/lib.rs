@@ -18,6 +18,7 @@ pub mod pack;
 #[cfg(feature = "planted")]
 pub mod planted;
 pub mod pool;
+pub mod private;
 pub mod program;
 pub mod rope;
 pub mod rowwise;
