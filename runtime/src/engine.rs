@@ -17,7 +17,8 @@ use hob_models::plan::Model;
 use hob_models::template::ChatTemplates;
 use hob_models::tokenizer::Tokenizer;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 /// How weights reach the kernels. All give the same bits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,6 +74,10 @@ pub(crate) struct Inner {
     pub(crate) layouts: Arc<[KvLayout]>,
     pub(crate) batch: usize,
     pub(crate) outputs: usize,
+    /// Width of a row of logits.
+    pub(crate) vocab: usize,
+    /// A session gave up what may be in the working memory, while others were using it.
+    stale: AtomicBool,
     pub(crate) tokenizer: Option<Tokenizer>,
     pub(crate) templates: Option<ChatTemplates>,
     name: Option<String>,
@@ -87,8 +92,59 @@ pub(crate) struct Inner {
 impl Inner {
     /// The threads and working memory, when it is this caller's turn. A poisoned lock means that
     /// a caller's callback panicked; the machine holds nothing that a new batch would read.
-    pub(crate) fn machine(&self) -> MutexGuard<'_, Machine> {
-        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn machine(&self) -> Turn<'_> {
+        Turn {
+            machine: self.machine.lock().unwrap_or_else(PoisonError::into_inner),
+            _after: AfterTurn(self),
+        }
+    }
+
+    /// Wipes the working memory: now, or at the end of the turn that somebody else has.
+    pub(crate) fn wipe(&self) {
+        self.stale.store(true, SeqCst);
+        self.wipe_stale();
+    }
+
+    fn wipe_stale(&self) {
+        // Whoever has the machine looks again when its turn is over.
+        while self.stale.load(SeqCst) {
+            let mut machine = match self.machine.try_lock() {
+                Ok(machine) => machine,
+                Err(TryLockError::Poisoned(machine)) => machine.into_inner(),
+                Err(TryLockError::WouldBlock) => return,
+            };
+            self.stale.store(false, SeqCst);
+            machine.wipe();
+        }
+    }
+}
+
+/// The machine, for as long as it is somebody's turn.
+pub(crate) struct Turn<'a> {
+    machine: MutexGuard<'a, Machine>,
+    /// Dropped after the machine is free again.
+    _after: AfterTurn<'a>,
+}
+
+impl std::ops::Deref for Turn<'_> {
+    type Target = Machine;
+
+    fn deref(&self) -> &Machine {
+        &self.machine
+    }
+}
+
+impl std::ops::DerefMut for Turn<'_> {
+    fn deref_mut(&mut self) -> &mut Machine {
+        &mut self.machine
+    }
+}
+
+struct AfterTurn<'a>(&'a Inner);
+
+impl Drop for AfterTurn<'_> {
+    fn drop(&mut self) {
+        self.0.wipe_stale();
     }
 }
 
@@ -141,6 +197,8 @@ impl Engine {
         let machine = Machine::new(program, isa, threads, options.batch, outputs)?;
         Ok(Engine {
             inner: Arc::new(Inner {
+                vocab: machine.vocab(),
+                stale: AtomicBool::new(false),
                 machine: Mutex::new(machine),
                 layouts,
                 batch: options.batch,
