@@ -60,6 +60,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Recommend(args) => recommend::run(&args)?,
         Command::Completions(args) => completions::completions(&args)?,
         Command::Man(args) => completions::man(&args)?,
+        Command::ChatBroker(args) => chat::run_broker(&args)?,
     }
     Ok(ExitCode::SUCCESS)
 }
