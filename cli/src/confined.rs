@@ -50,6 +50,19 @@ impl ConfinementArgs {
     }
 }
 
+/// A loaded model, in a process confined as `hob run` is: for commands that read all else before.
+pub(crate) fn load(
+    path: &Path,
+    engine: &EngineArgs,
+    outputs: usize,
+    confinement: ConfinementArgs,
+) -> anyhow::Result<Engine> {
+    let opened = confinement
+        .begin()?
+        .open(Mode::Run, path, engine, outputs)?;
+    Ok(opened.load()?.0)
+}
+
 impl Begun {
     /// Whether the user wants no confinement.
     pub(crate) fn is_off(&self) -> bool {
@@ -67,10 +80,7 @@ impl Begun {
     ) -> anyhow::Result<Opened> {
         let options = engine.options(outputs);
         let files = Engine::open(path, &options)?;
-        let report = match self.how.no_sandbox {
-            true => None,
-            false => Some(self.confine(mode)?),
-        };
+        let report = self.confine(mode)?;
         Ok(Opened {
             files,
             options,
@@ -78,7 +88,20 @@ impl Begun {
         })
     }
 
-    fn confine(self, mode: Mode) -> anyhow::Result<Report> {
+    /// Gives up the right to open anything else, as `hob run` does: for commands that read a model's
+    /// metadata, and load no engine.
+    pub(crate) fn confine_reader(self) -> anyhow::Result<()> {
+        self.confine(Mode::Run)?;
+        // Asked for the number of cores, rayon would read files that say it.
+        let threads = rayon::ThreadPoolBuilder::new().num_threads(hob_kernels::pool::cores());
+        threads.build_global().context("cannot start threads")
+    }
+
+    /// Without confinement, if that is the user's wish, there is no report.
+    fn confine(self, mode: Mode) -> anyhow::Result<Option<Report>> {
+        if self.how.no_sandbox {
+            return Ok(None);
+        }
         let report = privacy::confine(mode)
             .context("cannot confine this process; `--no-sandbox` runs without confinement")?;
         let weaknesses: Vec<String> = report
@@ -94,7 +117,7 @@ impl Begun {
             }
             eprintln!("warning: this system enforces confinement in part: {weaknesses}");
         }
-        Ok(report)
+        Ok(Some(report))
     }
 }
 
