@@ -75,6 +75,9 @@ pub(crate) enum Command {
     Completions(completions::CompletionsArgs),
     /// Write manual pages
     Man(completions::ManArgs),
+    /// Open files for a conversation; started by `hob chat`
+    #[command(hide = true)]
+    ChatBroker(chat::BrokerArgs),
 }
 
 /// How the engine runs; the same for every command that loads a model.

@@ -5,7 +5,7 @@
 
 use super::template::TemplateFile;
 use crate::args::EngineArgs;
-use crate::confined::{self, ConfinementArgs};
+use crate::confined::ConfinementArgs;
 use crate::sampling_args::SamplingArgs;
 use crate::store::{self, Store};
 use crate::terminal::bytes;
@@ -164,7 +164,8 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let template = template.transpose()?;
     let person = std::io::stderr().is_terminal();
     let start = Instant::now();
-    let opened = confined::open(Mode::Run, &path, &args.engine, 1, args.confinement)?;
+    let begun = args.confinement.begin()?;
+    let opened = begun.open(Mode::Run, &path, &args.engine, 1)?;
     let mut loaded = start.elapsed();
     let prompt = read_prompt(if prompt_is_piped {
         prompt.filter(|&p| p == "-")
