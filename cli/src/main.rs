@@ -19,6 +19,7 @@ mod store;
 mod style;
 mod terminal;
 mod thinking;
+mod vault;
 mod view;
 
 use clap::Parser;
