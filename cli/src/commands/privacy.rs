@@ -179,7 +179,7 @@ mod linux {
 
     pub(crate) fn run(args: &PrivacyArgs) -> anyhow::Result<ExitCode> {
         if let Some(layers) = &args.probe {
-            let mode = if args.chat { Mode::Chat } else { Mode::Run };
+            let mode = if args.chat { Mode::Broker } else { Mode::Run };
             probe::run(mode, layers, &args.sinks, args.permit.as_deref())?;
             return Ok(ExitCode::SUCCESS);
         }

@@ -1,8 +1,8 @@
 //! The layers on Linux: descriptors, dump status, capabilities, Landlock, and the filters of system
 //! calls. In: a mode. Out: a report, with the process confined.
 //!
-//! In [`Mode::Run`] two filters stand one after the other, because a filter has one answer for what it does not let
-//! through. The first says that clone3 does not exist (so that the C library starts threads by clone,
+//! But for [`Mode::Broker`] two filters stand one after the other, because a filter has one answer for what
+//! it does not let through. The first says that clone3 does not exist (so that the C library starts threads by clone,
 //! whose flags can be examined: clone3's lie in memory); the second refuses all that [`lists`] does not
 //! name. The kernel takes the stricter answer of the two.
 
@@ -104,24 +104,24 @@ fn drop_capabilities() -> rustix::io::Result<()> {
     set_capabilities(None, sets)
 }
 
-/// Gives up all rights on files (but in a chat), TCP, abstract Unix sockets and other processes' signals
-/// (but in a chat, whose editor is one).
+/// Gives up all rights on files (but in a broker), TCP, abstract Unix sockets and other processes' signals
+/// (but in a broker, whose editor is one).
 fn landlock(mode: Mode) -> Result<State, ConfineError> {
     let rules = Ruleset::default().set_compatibility(CompatLevel::BestEffort);
     let rules = rules.handle_access(AccessNet::from_all(LANDLOCK));
     let rules = match mode {
-        Mode::Run => rules
+        Mode::Run | Mode::Chat => rules
             .and_then(|r| r.handle_access(AccessFs::from_all(LANDLOCK)))
             .and_then(|r| r.scope(Scope::from_all(LANDLOCK))),
-        Mode::Chat => rules.and_then(|r| r.scope(Scope::AbstractUnixSocket)),
+        Mode::Broker => rules.and_then(|r| r.scope(Scope::AbstractUnixSocket)),
     };
     let status = rules
         .and_then(Ruleset::create)
         .and_then(landlock::RulesetCreated::restrict_self)
         .map_err(failed(Layer::Files))?;
     let what = match mode {
-        Mode::Run => "no file, no TCP port",
-        Mode::Chat => "no TCP port; files stay open, for /save, /load and /edit",
+        Mode::Run | Mode::Chat => "no file, no TCP port",
+        Mode::Broker => "no TCP port; files stay open, for /save, /load and /edit",
     };
     Ok(match (status.ruleset, status.landlock) {
         (RulesetStatus::FullyEnforced, LandlockStatus::Available { effective_abi, .. }) => {
@@ -163,38 +163,46 @@ fn filter(mode: Mode, permit: Option<&str>) -> Result<State, ConfineError> {
         false => SeccompAction::Errno(libc::EPERM.cast_unsigned()),
     };
     let own = u64::from(std::process::id());
-    let (calls, named, others) = match mode {
-        Mode::Run => (lists::RUN, SeccompAction::Allow, refusal),
-        Mode::Chat => (lists::CHAT_REFUSES, refusal, SeccompAction::Allow),
+    let (calls, more, named, others) = match mode {
+        Mode::Run => (lists::RUN, &[][..], SeccompAction::Allow, refusal),
+        Mode::Chat => (lists::RUN, lists::CHAT, SeccompAction::Allow, refusal),
+        Mode::Broker => (
+            lists::BROKER_REFUSES,
+            &[][..],
+            refusal,
+            SeccompAction::Allow,
+        ),
     };
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
-    for (_, number, alternatives) in calls {
+    for (_, number, alternatives) in calls.iter().chain(more) {
         let alternatives = alternatives.iter().map(|conditions| {
             let conditions = conditions.iter().map(|&when| condition(when, own));
             SeccompRule::new(conditions.collect::<Result<_, _>>()?)
         });
         let alternatives = alternatives.collect::<Result<_, _>>();
-        rules.insert(*number, alternatives.map_err(|e| failed(&e))?);
+        let alternatives: Vec<SeccompRule> = alternatives.map_err(|e| failed(&e))?;
+        rules.entry(*number).or_default().extend(alternatives);
     }
     #[cfg(target_arch = "x86_64")]
-    if mode == Mode::Chat {
+    if mode == Mode::Broker {
         let (bit, own_numbers) = lists::X32;
         let twins = calls.iter().map(|(_, number, _)| *number);
         for number in twins.chain(own_numbers) {
             rules.insert(bit | number, Vec::new());
         }
     }
+    let left = rules.len();
     if let Some(name) = permit {
         let known = lists::FORBIDDEN.iter().find(|(known, _, _)| *known == name);
         let (_, number, _) =
             known.ok_or_else(|| failed(&format_args!("no system call {name} to permit")))?;
         match mode {
-            Mode::Run => rules.insert(*number, Vec::new()),
-            Mode::Chat => rules.remove(number),
+            Mode::Run | Mode::Chat => rules.insert(*number, Vec::new()),
+            Mode::Broker => rules.remove(number),
         };
     }
     let mut filters = vec![SeccompFilter::new(rules, others, named, arch)];
-    if mode == Mode::Run {
+    if mode != Mode::Broker {
         let no_clone3 = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
         let enosys = SeccompAction::Errno(libc::ENOSYS.cast_unsigned());
         filters.insert(
@@ -208,11 +216,10 @@ fn filter(mode: Mode, permit: Option<&str>) -> Result<State, ConfineError> {
         apply_filter_all_threads(&program).map_err(|e| failed(&e))?;
     }
     Ok(State::Holds(match mode {
-        Mode::Run => format!(
-            "{} system calls are left; no open, socket or exec",
-            calls.len()
+        Mode::Run | Mode::Chat => format!(
+            "{left} system calls are left; no open, socket or exec",
         ),
-        Mode::Chat => {
+        Mode::Broker => {
             "no socket, no way into other processes; so for an editor that it starts".into()
         }
     }))

@@ -143,10 +143,24 @@ pub const RUN: &[Call] = &[
     call!(SYS_getrandom),
 ];
 
-/// What is refused in [`Mode::Chat`](super::Mode::Chat), where a user's editor runs and so no list of
+/// What [`Mode::Chat`](super::Mode::Chat) has besides: what a line editor needs of its terminal.
+pub const CHAT: &[Call] = &[
+    // Two sockets that lead to each other: a signal handler wakes the editor by them.
+    call!(SYS_socketpair, &[Is(0, AF_UNIX as u64)]),
+    call!(
+        SYS_recvfrom,
+        // From a socket of such a pair; there are no others.
+        &[Is(4, 0)]
+    ),
+    call!(SYS_sendto, &[Is(4, 0), Is(5, 0)]),
+    // Ctrl-Z stops the foreground programs of this terminal, this one among them.
+    call!(SYS_kill, &[Is(0, 0), Is(1, SIGTSTP as u64)]),
+];
+
+/// What is refused in [`Mode::Broker`](super::Mode::Broker), where a user's editor runs and so no list of
 /// what is left can be given: every way to a network or to other programs' sockets, and into other
-/// processes. A pair of sockets that lead to each other (`socketpair`) is left: the line editor has one.
-pub const CHAT_REFUSES: &[Call] = &[
+/// processes. A pair of sockets that lead to each other (`socketpair`) is left to the editor.
+pub const BROKER_REFUSES: &[Call] = &[
     call!(SYS_socket),
     call!(SYS_connect),
     call!(SYS_bind),
@@ -176,7 +190,7 @@ pub const CHAT_REFUSES: &[Call] = &[
     call!(SYS_ioctl, &[Is(1, TIOCSTI as u64)]),
 ];
 
-/// The x32 numbers of [`CHAT_REFUSES`]: on x86-64 a kernel may have a second table of system calls, whose
+/// The x32 numbers of [`BROKER_REFUSES`]: on x86-64 a kernel may have a second table of system calls, whose
 /// numbers have this bit; the sixty from 512 on have no twin in the first.
 #[cfg(target_arch = "x86_64")]
 pub const X32: (i64, std::ops::Range<i64>) = (0x4000_0000, 512..572);

@@ -29,7 +29,7 @@ use std::fmt;
 pub enum Layer {
     /// System calls that are not on the list are refused, the network's among them (seccomp).
     SystemCalls,
-    /// No file may be opened, created or run (but in [`Mode::Chat`]), no TCP port used (Landlock).
+    /// No file may be opened, created or run (but in [`Mode::Broker`]), no TCP port used (Landlock).
     Files,
     /// No capability is held, even when started by root.
     Capabilities,
@@ -132,9 +132,13 @@ pub enum ConfineError {
 pub enum Mode {
     /// Inference: reads and writes what is open, computes on threads of its own. No open, socket or exec.
     Run,
-    /// Inference in a program that its user has open files and start an editor: no network, no way into
-    /// other processes, the same for every program that it starts. Files stay open to it.
+    /// The same with a line editor on a terminal. What needs a file or a program after that is asked of a
+    /// [`Mode::Broker`].
     Chat,
+    /// A process beside the one that runs inference, which opens files and starts programs that the user
+    /// names: no network, no way into other processes, the same for every program that it starts. It
+    /// parses no model.
+    Broker,
 }
 
 /// Closes all descriptors but standard input, output and error, lets no other process look into this

@@ -171,7 +171,7 @@ pub(crate) fn run(args: ChatArgs) -> anyhow::Result<ExitCode> {
     let thoughts = args.thinking.shown(std::io::stdout().is_terminal());
     let screen = Screen::new(args.color, !args.no_wrap, thoughts);
     screen.progress("loading the model");
-    let opened = confined::open(Mode::Chat, &model.path, &args.engine, 1, args.confinement);
+    let opened = confined::open(Mode::Broker, &model.path, &args.engine, 1, args.confinement);
     let loaded_model = opened.and_then(Opened::load);
     screen.progress("");
     let (engine, confinement) = loaded_model?;
