@@ -5,9 +5,11 @@
 
 use crate::error::{LoadError, SessionError};
 use crate::load::{self, Prepared};
+use crate::lower::Loaded;
 use crate::memory::MemoryPlan;
 use crate::sampling::{ModelSampling, Sampling, SamplingError};
 use crate::session::{Cancel, Session, SessionOptions};
+use crate::state::Fingerprint;
 use hob_kernels::isa::Isa;
 use hob_kernels::kv::{KvElem, KvLayout};
 use hob_kernels::pool::cores;
@@ -18,7 +20,7 @@ use hob_models::template::ChatTemplates;
 use hob_models::tokenizer::Tokenizer;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 
 /// How weights reach the kernels. All give the same bits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -81,10 +83,16 @@ pub(crate) struct Inner {
     pub(crate) tokenizer: Option<Tokenizer>,
     pub(crate) templates: Option<ChatTemplates>,
     name: Option<String>,
-    model: Model,
+    pub(crate) model: Model,
+    /// What the program reads; shared with it.
+    pub(crate) weights: Vec<Loaded>,
+    pub(crate) kv: KvElem,
+    /// A digest of the model's files, if the caller gave one.
+    pub(crate) identity: OnceLock<[u8; 32]>,
+    pub(crate) fingerprint: OnceLock<Fingerprint>,
     memory: MemoryPlan,
     pub(crate) isa: Isa,
-    threads: usize,
+    pub(crate) threads: usize,
     tokenizer_refusal: Option<String>,
     sampling: ModelSampling,
 }
@@ -207,6 +215,10 @@ impl Engine {
                 templates,
                 name,
                 model,
+                weights: loaded,
+                kv: options.kv,
+                identity: OnceLock::new(),
+                fingerprint: OnceLock::new(),
                 memory,
                 isa,
                 threads,
@@ -318,7 +330,7 @@ impl Engine {
 
 /// Does bulk work (packing, building tables) on that many threads of its own. Without memory for them,
 /// on the threads that rayon keeps for the whole process.
-fn on_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn on_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
     match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
         Ok(pool) => pool.install(work),
         Err(_) => work(),

@@ -45,6 +45,7 @@ mod sampler;
 mod sampling;
 mod scan;
 mod session;
+mod state;
 
 pub use chat::{ChatOptions, ChatPrompt, render_chat};
 pub use engine::{Engine, EngineOptions, WeightsMode};
@@ -63,3 +64,4 @@ pub use sampler::Sampler;
 pub use sampling::{Parameter, Sampling, SamplingError, Step};
 pub use scan::argmax;
 pub use session::{Cancel, Session, SessionOptions, WhenFull};
+pub use state::{Fingerprint, StateError};

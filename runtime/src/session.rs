@@ -108,6 +108,27 @@ impl Session {
         }
     }
 
+    /// A session that holds `tokens`, with their keys and values and the logits of the last.
+    pub(crate) fn with_state(
+        engine: Arc<Inner>,
+        options: SessionOptions,
+        cache: KvCache,
+        tokens: Vec<u32>,
+        logits: Vec<f32>,
+    ) -> Session {
+        Session {
+            engine,
+            cache,
+            tokens,
+            logits,
+            options,
+        }
+    }
+
+    pub(crate) fn cache(&self) -> &KvCache {
+        &self.cache
+    }
+
     /// The engine that the session runs on.
     pub fn engine(&self) -> Engine {
         Engine {
