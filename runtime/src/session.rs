@@ -113,8 +113,8 @@ impl Session {
         engine: Arc<Inner>,
         options: SessionOptions,
         cache: KvCache,
-        tokens: Vec<u32>,
-        logits: Vec<f32>,
+        tokens: PrivateVec<u32>,
+        logits: PrivateVec<f32>,
     ) -> Session {
         Session {
             engine,

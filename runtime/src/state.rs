@@ -23,6 +23,7 @@ use crate::engine::{Engine, Inner};
 use crate::lower::Loaded;
 use crate::session::{Session, SessionOptions};
 use hob_kernels::kv::KvElem;
+use hob_kernels::private::{Content, PrivateVec};
 use hob_kernels::program::KvCache;
 use sha2::{Digest, Sha256};
 use std::fmt::{self, Write as _};
@@ -169,23 +170,25 @@ impl Engine {
         // Small pieces are read many at a time, and nothing beyond the state is.
         let mut from = BufReader::with_capacity(BUFFER_BYTES, from.take(rest));
         let vocab = self.model().hparams.vocab;
-        let mut tokens = Vec::new();
+        let no_memory = || StateError::Memory(rest);
+        let (mut tokens, mut has_room) = (PrivateVec::new(Content::Tokens), true);
         read_values(&mut from, header.tokens, |bytes| {
             let id = u32::from_le_bytes(bytes);
-            tokens.push(id);
+            has_room &= tokens.extend(&[id]);
             id < vocab
         })?
         .ok_or(StateError::Malformed("a token is not in the vocabulary"))?;
-        let mut logits = Vec::new();
+        let mut logits = PrivateVec::new(Content::Logits);
         read_values(&mut from, header.logits, |bytes| {
             let logit = f32::from_le_bytes(bytes);
-            logits.push(logit);
+            has_room &= logits.extend(&[logit]);
             !logit.is_nan()
         })?
         .ok_or(StateError::Malformed("a logit is not a number"))?;
+        has_room.then_some(()).ok_or_else(no_memory)?;
         let layouts = self.inner.layouts.clone();
         let cache = KvCache::filled(layouts, header.tokens, |part| from.read_exact(part))?;
-        let cache = cache.ok_or(StateError::Memory(kv_bytes))?;
+        let cache = cache.ok_or_else(no_memory)?;
         Ok(Session::with_state(
             self.inner.clone(),
             options,
