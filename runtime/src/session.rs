@@ -425,14 +425,17 @@ impl Session {
             start,
             tokens: ids.len(),
         }];
-        machine.run(
+        let ran = machine.run(
             &mut Batch {
                 seqs: &mut seqs,
                 ids,
                 outputs,
             },
             &cancel.0,
-        )?;
+        );
+        // First: numbers that are none and the like may be its consequence.
+        engine.check_files()?;
+        ran?;
         for (i, &output) in outputs.iter().enumerate() {
             check(machine.logits(i), start + output as usize)?;
         }
@@ -487,14 +490,17 @@ pub(crate) fn advance(
         });
     }
     let mut machine = engine.machine();
-    machine.run(
+    let ran = machine.run(
         &mut Batch {
             seqs: &mut seqs,
             ids: &ids,
             outputs: &outputs,
         },
         &cancel.0,
-    )?;
+    );
+    // As in `run`.
+    engine.check_files()?;
+    ran?;
     for (i, (session, new)) in parts.iter().enumerate() {
         check(machine.logits(i), session.tokens.len() + new.len() - 1)?;
     }

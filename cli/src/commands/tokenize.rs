@@ -92,7 +92,9 @@ fn open(path: &Path) -> anyhow::Result<Tokenizer> {
         return Ok(Tokenizer::from_tokenizer_json(&json, config.as_deref())?);
     }
     let weights = Weights::parse(ModelFiles::open(path)?)?;
-    let tokenizer = text::tokenizer(&weights)?;
+    let tokenizer = weights
+        .files()
+        .checked(text::tokenizer(&weights).map_err(anyhow::Error::new))?;
     tokenizer.with_context(|| format!("{} holds no tokenizer", path.display()))
 }
 
