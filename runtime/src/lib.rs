@@ -55,6 +55,7 @@ pub use hob_kernels::isa::{Isa, IsaError};
 pub use hob_kernels::kv::KvElem;
 pub use hob_kernels::program::{Profile, RegionProfile};
 pub use hob_models::files::ModelFiles;
+pub use hob_models::mapping::guard_mappings;
 pub use hob_models::reasoning::{ReasoningFormat, ReasoningSplitter};
 pub use hob_models::template::{ChatTemplate, ChatTemplates, Json, Message, ThinkingSwitch};
 pub use inspect::{FormatShare, Inspection};
