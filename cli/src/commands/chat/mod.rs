@@ -123,6 +123,8 @@ struct Chat {
     model: ModelFile,
     /// A person is there, and not a script.
     person: bool,
+    /// What was typed so far is to be forgotten.
+    forget_typed: bool,
 }
 
 /// Where the model came from.
@@ -249,6 +251,7 @@ pub(crate) fn run(args: ChatArgs) -> anyhow::Result<ExitCode> {
         place: None,
         model,
         person: input.person(),
+        forget_typed: false,
     };
     chat.check_template()?;
     chat.check_context();

@@ -56,6 +56,9 @@ pub(super) fn run(chat: &mut Chat, mut input: Input) -> anyhow::Result<ExitCode>
         };
         leaving = false;
         let done = chat.line(&text);
+        if std::mem::take(&mut chat.forget_typed) {
+            input.forget();
+        }
         match done {
             Ok(ControlFlow::Continue(())) => {}
             Ok(ControlFlow::Break(())) => return Ok(ExitCode::SUCCESS),
@@ -121,6 +124,7 @@ impl Chat {
                 self.conversation.reset();
                 self.session.truncate(0);
                 (self.retries, self.place) = (0, None);
+                self.forget_typed = true;
                 self.screen.note(&format!("{n} messages forgotten"));
             }
             Command::System(None) => match self.conversation.system() {
@@ -138,10 +142,13 @@ impl Chat {
                     self.conversation = before;
                     return Err(e);
                 }
+                drop(before);
+                self.forget_unsaid();
             }
             Command::Undo => match self.conversation.undo() {
                 Some(text) => {
                     self.retries = 0;
+                    self.forget_unsaid();
                     self.screen.note(&format!("taken back: {}", preview(&text)));
                 }
                 None => bail!("there is nothing to undo"),
