@@ -175,7 +175,15 @@ fn records_can_not_be_moved_left_out_repeated_or_put_in() {
             }
             let mut changed = pieces.clone();
             changed.insert(j, pieces[i]);
-            refused(&changed, &format!("{i} again before {j}"));
+            match (i, j) {
+                // After all that is vouched for, it is so many bytes that are no record.
+                (5, 5) => {
+                    place.put(&[&whole[..RECORDS], &changed.concat()].concat());
+                    let (opened, entries) = read(&place).unwrap();
+                    assert!(entries.len() == 6 && opened.findings.len() == 1);
+                }
+                _ => refused(&changed, &format!("{i} again before {j}")),
+            }
         }
         let mut changed = pieces.clone();
         changed.remove(i);

@@ -113,7 +113,7 @@ fn what_is_erased_is_gone_with_its_key_and_the_rest_stays() {
 
     let mut kept = history(place.path());
     assert!(kept.remove(2).is_some());
-    let snapshots: Vec<_> = kept.talks().filter_map(|(_, t)| Some(t.snapshot.as_ref()?.id)).collect();
+    let snapshots: Vec<_> = kept.snapshots().collect();
     let (opened, _) = open(place.path()).unwrap();
     let vault = opened.vault.rekey(&opened.master, kept.into_entries(), &snapshots).unwrap();
     drop(vault);
@@ -142,7 +142,7 @@ fn what_is_erased_is_gone_with_its_key_and_the_rest_stays() {
 
     let file = std::fs::File::open(place.file()).unwrap();
     let closed = Vaults::make(place.path()).unwrap().open(&name(), Access::Write).unwrap();
-    closed.vaults.delete(&name()).unwrap();
+    closed.delete().unwrap();
     file.read_exact_at(&mut slots, 0).unwrap();
     assert!(slots.iter().all(|byte| *byte == 0));
     assert!(place.files().is_empty());

@@ -65,7 +65,7 @@ fn does_its_task() {
         }
         "delete" => {
             let closed = Vaults::find(store).unwrap().unwrap().open(&name(), Access::Write).unwrap();
-            closed.vaults.delete(&name()).unwrap();
+            closed.delete().unwrap();
         }
         other => panic!("{other}"),
     }

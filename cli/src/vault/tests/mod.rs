@@ -114,8 +114,8 @@ impl Place {
 
     /// Names in the vaults' folder, but for the lock.
     fn files(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(self.path().join("vaults")).unwrap();
-        let names = entries.map(|e| e.unwrap().file_name().into_string().unwrap());
+        let entries = std::fs::read_dir(self.path().join("vaults"));
+        let names = entries.into_iter().flatten().map(|e| e.unwrap().file_name().into_string().unwrap());
         let mut names: Vec<_> = names.filter(|name| name != ".lock").collect();
         names.sort();
         names
