@@ -26,6 +26,8 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // Where the system has no such thing, a model file that is cut short while in use ends the program.
+    let _ = hob::guard_mappings();
     let cli = args::Cli::parse();
     match commands::run(cli) {
         Ok(code) => code,
