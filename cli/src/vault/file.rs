@@ -101,6 +101,15 @@ impl std::fmt::Display for Finding {
 }
 
 impl Closed {
+    pub(crate) fn name(&self) -> &VaultName {
+        &self.name
+    }
+
+    /// Deletes the vault.
+    pub(crate) fn delete(self) -> Result<(), VaultError> {
+        self.vaults.delete(&self.name)
+    }
+
     /// Tries a passphrase.
     pub(crate) fn unlock(&self, passphrase: &[u8]) -> Result<Master, VaultError> {
         let path = self.vaults.path(&self.name);

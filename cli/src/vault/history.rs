@@ -1,7 +1,7 @@
 //! The conversations of a vault: what its entries give, played back in order; and the entries that lead
 //! from what a vault has of a conversation to what the conversation is now.
 
-use super::entry::{Begin, ConversationId, Entry, Said, Set, SnapshotRef};
+use super::entry::{Begin, ConversationId, Entry, Said, Set, SnapshotId, SnapshotRef};
 use super::file::now;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -69,6 +69,16 @@ impl History {
     /// Takes a conversation out.
     pub(crate) fn remove(&mut self, conversation: ConversationId) -> Option<Talk> {
         self.talks.remove(&conversation)
+    }
+
+    /// The snapshots that conversations have.
+    pub(crate) fn snapshots(&self) -> impl Iterator<Item = SnapshotId> {
+        self.talks().filter_map(|(_, talk)| Some(talk.snapshot.as_ref()?.id))
+    }
+
+    /// Leaves all snapshots away.
+    pub(crate) fn forget_snapshots(&mut self) {
+        self.talks.values_mut().for_each(|talk| talk.snapshot = None);
     }
 
     /// What a new file needs to have these conversations, and nothing that was taken back in them; in the

@@ -217,7 +217,7 @@ impl Vaults {
 
     /// Deletes a vault: first its keys, then its file, then its snapshots. Whoever calls it holds the
     /// vault's own lock, too.
-    pub(crate) fn delete(&self, name: &VaultName) -> Result<(), VaultError> {
+    pub(super) fn delete(&self, name: &VaultName) -> Result<(), VaultError> {
         let _lock = self.lock()?;
         self.rename(&name.file(), &name.old_file())?;
         self.sync()?;
