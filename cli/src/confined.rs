@@ -7,7 +7,7 @@
 use crate::args::EngineArgs;
 use anyhow::{Context, bail};
 use clap::Args;
-use hob::privacy::{self, Mode, Report};
+use hob::privacy::{self, Mode, Report, memory};
 use hob::{Engine, EngineOptions, ModelFiles};
 use std::path::Path;
 
@@ -23,6 +23,12 @@ pub(crate) struct ConfinementArgs {
     no_sandbox: bool,
 }
 
+/// The first step: what was inherited is closed, and nobody may look in. What else the process will need
+/// is opened between this and [`Begun::open`].
+pub(crate) struct Begun {
+    how: ConfinementArgs,
+}
+
 /// A model whose files are open, in a confined process.
 pub(crate) struct Opened {
     files: ModelFiles,
@@ -31,53 +37,96 @@ pub(crate) struct Opened {
     report: Option<Report>,
 }
 
-/// Opens the model, then gives up the right to open anything else. Everything but the model and
-/// standard input must have been read, and no thread started.
-pub(crate) fn open(
-    mode: Mode,
+impl ConfinementArgs {
+    /// Begins; before anything is opened that shall stay open.
+    pub(crate) fn begin(self) -> anyhow::Result<Begun> {
+        memory::guard();
+        match self.no_sandbox {
+            true => eprintln!(
+                "warning: without confinement, as asked: this process may open files and connections"
+            ),
+            false => privacy::shed().context("cannot confine this process")?,
+        }
+        Ok(Begun { how: self })
+    }
+}
+
+/// A loaded model, in a process confined as `hob run` is: for commands that read all else before.
+pub(crate) fn load(
     path: &Path,
     engine: &EngineArgs,
     outputs: usize,
     confinement: ConfinementArgs,
-) -> anyhow::Result<Opened> {
-    let options = engine.options(outputs);
-    if confinement.no_sandbox {
-        eprintln!(
-            "warning: without confinement, as asked: this process may open files and connections"
-        );
+) -> anyhow::Result<Engine> {
+    let opened = confinement
+        .begin()?
+        .open(Mode::Run, path, engine, outputs)?;
+    Ok(opened.load()?.0)
+}
+
+impl Begun {
+    /// Whether the user wants no confinement.
+    pub(crate) fn is_off(&self) -> bool {
+        self.how.no_sandbox
+    }
+
+    /// Opens the model, then gives up the right to open anything else. Everything but the model and
+    /// standard input must have been read or opened, and no thread started.
+    pub(crate) fn open(
+        self,
+        mode: Mode,
+        path: &Path,
+        engine: &EngineArgs,
+        outputs: usize,
+    ) -> anyhow::Result<Opened> {
+        let options = engine.options(outputs);
         let files = Engine::open(path, &options)?;
-        return Ok(Opened {
+        let report = self.confine(mode)?;
+        Ok(Opened {
             files,
             options,
-            report: None,
-        });
+            report,
+        })
     }
-    privacy::shed().context("cannot confine this process")?;
-    let files = Engine::open(path, &options)?;
-    let report = privacy::confine(mode)
-        .context("cannot confine this process; `--no-sandbox` runs without confinement")?;
-    let weaknesses: Vec<String> = report
-        .weaknesses()
-        .map(|(layer, why)| format!("{layer}: {why}"))
-        .collect();
-    if !weaknesses.is_empty() {
-        let weaknesses = weaknesses.join("; ");
-        if confinement.require_sandbox {
-            bail!("this system cannot enforce all that --require-sandbox asks for: {weaknesses}");
+
+    /// Gives up the right to open anything else, as `hob run` does: for commands that read a model's
+    /// metadata, and load no engine.
+    pub(crate) fn confine_reader(self) -> anyhow::Result<()> {
+        self.confine(Mode::Run)?;
+        // Asked for the number of cores, rayon would read files that say it.
+        let threads = rayon::ThreadPoolBuilder::new().num_threads(hob_kernels::pool::cores());
+        threads.build_global().context("cannot start threads")
+    }
+
+    /// Without confinement, if that is the user's wish, there is no report.
+    fn confine(self, mode: Mode) -> anyhow::Result<Option<Report>> {
+        if self.how.no_sandbox {
+            return Ok(None);
         }
-        eprintln!("warning: this system enforces confinement in part: {weaknesses}");
+        let report = privacy::confine(mode)
+            .context("cannot confine this process; `--no-sandbox` runs without confinement")?;
+        let weaknesses: Vec<String> = report
+            .weaknesses()
+            .map(|(layer, why)| format!("{layer}: {why}"))
+            .collect();
+        if !weaknesses.is_empty() {
+            let weaknesses = weaknesses.join("; ");
+            if self.how.require_sandbox {
+                bail!(
+                    "this system cannot enforce all that --require-sandbox asks for: {weaknesses}"
+                );
+            }
+            eprintln!("warning: this system enforces confinement in part: {weaknesses}");
+        }
+        Ok(Some(report))
     }
-    Ok(Opened {
-        files,
-        options,
-        report: Some(report),
-    })
 }
 
 impl Opened {
     /// Parses and loads the model.
     pub(crate) fn load(self) -> anyhow::Result<(Engine, Option<Report>)> {
-        let engine = Engine::load_files(self.files, &self.options)?;
+        // What a model's file says is nobody's secret, and locked memory is scarce.
+        let engine = memory::outside(|| Engine::load_files(self.files, &self.options))?;
         Ok((engine, self.report))
     }
 }

@@ -6,9 +6,10 @@
 //! negative log-likelihood; its error is the standard error of that mean, carried through `exp`.
 
 use crate::args::EngineArgs;
+use crate::confined::{self, ConfinementArgs};
 use anyhow::{Context, bail};
 use clap::Args;
-use hob::{Cancel, Engine, SessionOptions, log_sum_exp};
+use hob::{Cancel, SessionOptions, log_sum_exp};
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
@@ -31,6 +32,8 @@ pub(crate) struct PerplexityArgs {
     json: bool,
     #[command(flatten)]
     engine: EngineArgs,
+    #[command(flatten)]
+    confinement: ConfinementArgs,
 }
 
 /// Sums over scored tokens.
@@ -64,7 +67,7 @@ pub(crate) fn run(args: &PerplexityArgs) -> anyhow::Result<()> {
     let path = super::model_path(&args.model)?;
     let text = std::fs::read_to_string(&args.file)
         .with_context(|| format!("cannot read {}", args.file.display()))?;
-    let engine = Engine::load(&path, &args.engine.options(ROWS))?;
+    let engine = confined::load(&path, &args.engine, ROWS, args.confinement)?;
     let Some(tokenizer) = engine.tokenizer() else {
         bail!("this model has no tokenizer that hob knows, so a text cannot be scored");
     };

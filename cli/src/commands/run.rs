@@ -5,8 +5,9 @@
 
 use super::template::TemplateFile;
 use crate::args::EngineArgs;
-use crate::confined::{self, ConfinementArgs};
+use crate::confined::ConfinementArgs;
 use crate::sampling_args::SamplingArgs;
+use crate::stdio;
 use crate::store::{self, Store};
 use crate::terminal::bytes;
 use crate::thinking::{ThinkArgs, ThoughtfulAnswer};
@@ -121,8 +122,7 @@ pub(crate) fn read_prompt(given: Option<&str>) -> anyhow::Result<String> {
         bail!("no prompt: give one (`hob run \"...\"`), or pipe it in");
     }
     let mut raw = Vec::new();
-    stdin
-        .lock()
+    stdio::Input
         .take(MAX_PROMPT_BYTES + 1)
         .read_to_end(&mut raw)
         .context("cannot read the prompt from standard input")?;
@@ -164,7 +164,8 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let template = template.transpose()?;
     let person = std::io::stderr().is_terminal();
     let start = Instant::now();
-    let opened = confined::open(Mode::Run, &path, &args.engine, 1, args.confinement)?;
+    let begun = args.confinement.begin()?;
+    let opened = begun.open(Mode::Run, &path, &args.engine, 1)?;
     let mut loaded = start.elapsed();
     let prompt = read_prompt(if prompt_is_piped {
         prompt.filter(|&p| p == "-")

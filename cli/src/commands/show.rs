@@ -1,9 +1,10 @@
 //! `hob show`: what a model is, what it needs, and the plan of its forward pass.
 
 use crate::args::EngineArgs;
+use crate::confined::ConfinementArgs;
 use crate::terminal::{Plain, bytes};
 use clap::Args;
-use hob::{ChatTemplates, Inspection};
+use hob::{ChatTemplates, Engine, Inspection};
 use std::path::PathBuf;
 
 #[derive(Args)]
@@ -21,6 +22,8 @@ pub(crate) struct ShowArgs {
     json: bool,
     #[command(flatten)]
     engine: EngineArgs,
+    #[command(flatten)]
+    confinement: ConfinementArgs,
 }
 
 pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
@@ -31,7 +34,10 @@ pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
         false => crate::store::Store::open()?.find(&args.model.to_string_lossy())?,
     };
     let options = args.engine.options(1);
-    let seen = Inspection::open(&path, &options)?;
+    let begun = args.confinement.begin()?;
+    let files = Engine::open(&path, &options)?;
+    begun.confine_reader()?;
+    let seen = Inspection::of(files, &options)?;
     let (hp, memory) = (&seen.model.hparams, &seen.memory);
     if args.json {
         let formats: serde_json::Map<_, _> = seen

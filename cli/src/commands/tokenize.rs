@@ -1,6 +1,7 @@
 //! `hob tokenize`: the tokens of a text, and the text of tokens, by a model's own vocabulary. Only the
 //! model's metadata is read, never its weights.
 
+use crate::confined::ConfinementArgs;
 use crate::terminal::bytes;
 use anyhow::{Context, bail};
 use clap::Args;
@@ -57,11 +58,13 @@ pub(crate) struct TokenizeArgs {
     /// Many texts: a JSON string a line in, a JSON array of ids a line out
     #[arg(long, conflicts_with_all = ["text", "json"])]
     lines: bool,
+    #[command(flatten)]
+    confinement: ConfinementArgs,
 }
 
 pub(crate) fn run(args: &TokenizeArgs) -> anyhow::Result<()> {
     let path = super::model_path(&args.model)?;
-    let tokenizer = open(&path)?;
+    let tokenizer = open(&path, args.confinement)?;
     if let Some(caveat) = tokenizer.caveat() {
         eprintln!("hob: {}: {caveat}", path.display());
     }
@@ -75,8 +78,9 @@ pub(crate) fn run(args: &TokenizeArgs) -> anyhow::Result<()> {
     out.flush().context(WRITING)
 }
 
-/// The tokenizer of a model, or of a lone `tokenizer.json`.
-fn open(path: &Path) -> anyhow::Result<Tokenizer> {
+/// The tokenizer of a model, or of a lone `tokenizer.json`; the process is confined before it is parsed.
+fn open(path: &Path, confinement: ConfinementArgs) -> anyhow::Result<Tokenizer> {
+    let begun = confinement.begin()?;
     if path
         .extension()
         .is_some_and(|extension| extension == "json")
@@ -89,10 +93,15 @@ fn open(path: &Path) -> anyhow::Result<Tokenizer> {
         };
         let json = read(path).with_context(|| format!("cannot read {}", path.display()))?;
         let config = read(&path.with_file_name("tokenizer_config.json")).ok();
+        begun.confine_reader()?;
         return Ok(Tokenizer::from_tokenizer_json(&json, config.as_deref())?);
     }
-    let weights = Weights::parse(ModelFiles::open(path)?)?;
-    let tokenizer = text::tokenizer(&weights)?;
+    let files = ModelFiles::open(path)?;
+    begun.confine_reader()?;
+    let weights = Weights::parse(files)?;
+    let tokenizer = weights
+        .files()
+        .checked(text::tokenizer(&weights).map_err(anyhow::Error::new))?;
     tokenizer.with_context(|| format!("{} holds no tokenizer", path.display()))
 }
 

@@ -9,7 +9,8 @@
 //! - [`lists`]: which system calls remain, all of them;
 //! - `filter`: the same, as programs for the kernel;
 //! - [`attempts`]: what `hob privacy` tries, to prove that it is refused;
-//! - `linux`: the layers themselves.
+//! - `linux`: the layers themselves;
+//! - [`memory`]: what is locked and wiped, and [`secret`]: memory for keys.
 //!
 //! An embedder's process usually has threads, files and sockets of its own. It may call [`confine`]
 //! where it is still single-threaded; else [`ConfineError::Threads`] says which layer would not reach the
@@ -25,6 +26,10 @@ mod filter;
 mod linux;
 #[cfg(target_os = "linux")]
 pub mod lists;
+pub mod memory;
+mod pages;
+pub mod secret;
+mod wiping;
 
 use std::fmt;
 use std::path::PathBuf;

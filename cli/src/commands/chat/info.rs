@@ -2,7 +2,7 @@
 
 use super::Chat;
 use crate::terminal::bytes;
-use hob::privacy::State;
+use hob::privacy::{State, memory};
 use std::path::Path;
 
 impl Chat {
@@ -25,7 +25,7 @@ impl Chat {
                 row("source", format!("{}, licence {}", m.source, m.licence));
             }
             None => {
-                row("size", bytes(size(&self.model.path)));
+                row("size", bytes(self.model.size));
                 row(
                     "sha256",
                     "not known: the file is not in the store".to_owned(),
@@ -77,18 +77,25 @@ impl Chat {
                 }
             }
         }
+        let apart = match &self.confinement {
+            Some(_) => {
+                "for /save, /load and /edit, by a process beside this one that has no network"
+            }
+            None => "for /save, /load and /edit, by a process beside this one",
+        };
+        row("files", apart.to_owned());
         let saved = match &self.place {
             Some(place) => format!("saved in or loaded from {}, not encrypted", place.display()),
             None => "in memory only, never written unless you /save it".to_owned(),
         };
         row("conversation", saved);
-        row("", "memory is not locked against swapping yet".to_owned());
+        row("kept from swap", memory::figures().to_string());
         rows
     }
 }
 
 /// Bytes of a file, or of the files in a folder.
-fn size(path: &Path) -> u64 {
+pub(super) fn size(path: &Path) -> u64 {
     let of_file = |path: &Path| std::fs::metadata(path).map_or(0, |m| m.len());
     match std::fs::read_dir(path) {
         Ok(entries) => entries.flatten().map(|e| of_file(&e.path())).sum(),

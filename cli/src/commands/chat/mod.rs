@@ -2,11 +2,12 @@
 //!
 //! `repl` reads lines and runs commands, `turn` has a message answered, `conversation` holds what was
 //! said, `screen` shows it. History is in memory; nothing of a conversation is written unless `/save` is
-//! asked for.
+//! asked for. The process that does all this may open nothing once it is confined; `broker` is the one
+//! beside it that opens files and starts editors.
 
+mod broker;
 mod commands;
 mod conversation;
-mod editor;
 mod info;
 mod input;
 mod markdown;
@@ -19,12 +20,13 @@ mod turn;
 
 use super::template::TemplateFile;
 use crate::args::EngineArgs;
-use crate::confined::{self, ConfinementArgs, Opened};
+use crate::confined::{ConfinementArgs, Opened};
 use crate::sampling_args::SamplingArgs;
 use crate::store::{self, Installed, Store};
 use crate::style::ColorArg;
 use crate::thinking::ThinkArgs;
 use anyhow::{Context, bail};
+use broker::Broker;
 use clap::Args;
 use conversation::Conversation;
 use hob::privacy::{Mode, Report};
@@ -35,6 +37,7 @@ use settings::{Settings, WhenFullArg};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 
 #[derive(Args)]
@@ -101,6 +104,8 @@ struct Chat {
     engine: Engine,
     /// What holds this process.
     confinement: Option<Report>,
+    /// What opens files for it.
+    broker: Rc<Broker>,
     session: Session,
     conversation: Conversation,
     /// How the conversation is rendered.
@@ -118,11 +123,15 @@ struct Chat {
     model: ModelFile,
     /// A person is there, and not a script.
     person: bool,
+    /// What was typed so far is to be forgotten.
+    forget_typed: bool,
 }
 
 /// Where the model came from.
 struct ModelFile {
     path: PathBuf,
+    /// Bytes on disk.
+    size: u64,
     installed: Option<Installed>,
 }
 
@@ -133,12 +142,22 @@ impl ModelFile {
             let interactive = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
             let path = store::ensure_default_model(yes, interactive)?;
             let installed = Store::open()?.default_model()?;
-            return Ok(ModelFile { path, installed });
+            let size = info::size(&path);
+            return Ok(ModelFile {
+                path,
+                size,
+                installed,
+            });
         };
         let path = super::model_path(Path::new(name))?;
         let installed = Store::open().ok().and_then(|s| s.find(name).ok().flatten());
         let installed = installed.filter(|found| found.path == path);
-        Ok(ModelFile { path, installed })
+        let size = info::size(&path);
+        Ok(ModelFile {
+            path,
+            size,
+            installed,
+        })
     }
 }
 
@@ -157,21 +176,31 @@ impl Chat {
     }
 }
 
+pub(crate) use broker::{BrokerArgs, run as run_broker};
+
 pub(crate) fn run(args: ChatArgs) -> anyhow::Result<ExitCode> {
+    let begun = args.confinement.begin()?;
+    let broker = Rc::new(Broker::start(&begun)?);
     // Mistakes that need no model are found first.
-    let loaded = args.load.as_deref().map(saved::path);
-    let mut conversation = match &loaded {
-        Some(path) => saved::load(path)?,
-        None => Conversation::default(),
+    let (loaded, mut conversation) = match &args.load {
+        Some(path) => {
+            let (path, conversation) = broker.load(path)?;
+            (Some(path), conversation)
+        }
+        None => (None, Conversation::default()),
     };
     if let Some(system) = &args.system {
         conversation.set_system(system.clone());
     }
+    let template = args.template.as_deref().map(TemplateFile::read);
+    let template = template.transpose()?;
     let model = ModelFile::find(args.model.as_deref(), args.yes)?;
     let thoughts = args.thinking.shown(std::io::stdout().is_terminal());
     let screen = Screen::new(args.color, !args.no_wrap, thoughts);
+    // The terminal is opened while that can be done.
+    let input = Input::open(screen.color(), Settings::names(), broker.clone())?;
     screen.progress("loading the model");
-    let opened = confined::open(Mode::Broker, &model.path, &args.engine, 1, args.confinement);
+    let opened = begun.open(Mode::Chat, &model.path, &args.engine, 1);
     let loaded_model = opened.and_then(Opened::load);
     screen.progress("");
     let (engine, confinement) = loaded_model?;
@@ -182,10 +211,7 @@ pub(crate) fn run(args: ChatArgs) -> anyhow::Result<ExitCode> {
         eprintln!("hob: {}: {caveat}", model.path.display());
     }
     let options = ChatOptions {
-        template: match &args.template {
-            Some(file) => Some(TemplateFile::read(file)?.parse(&engine)?),
-            None => None,
-        },
+        template: template.map(|file| file.parse(&engine)).transpose()?,
         think: args.thinking.think(),
         ..ChatOptions::default()
     };
@@ -202,7 +228,6 @@ pub(crate) fn run(args: ChatArgs) -> anyhow::Result<ExitCode> {
         ..SessionOptions::default()
     });
     let cancel = Cancel::new();
-    let input = Input::open(screen.color(), Settings::names())?;
     let (raised, waits) = (cancel.clone(), input.waits_for_lines());
     let stop = move || match waits.load(Relaxed) {
         // Nobody else would notice: lines are read without an editor.
@@ -213,6 +238,7 @@ pub(crate) fn run(args: ChatArgs) -> anyhow::Result<ExitCode> {
     let mut chat = Chat {
         engine,
         confinement,
+        broker,
         session,
         conversation,
         options,
@@ -225,6 +251,7 @@ pub(crate) fn run(args: ChatArgs) -> anyhow::Result<ExitCode> {
         place: None,
         model,
         person: input.person(),
+        forget_typed: false,
     };
     chat.check_template()?;
     chat.check_context();

@@ -3,7 +3,7 @@
 
 use super::commands::{self, Command, Think};
 use super::input::{Input, Read, unquote};
-use super::{Chat, editor, saved};
+use super::{Chat, saved};
 use crate::style::Look;
 use crate::terminal::{chain, is_broken_pipe};
 use anyhow::{Context, anyhow, bail};
@@ -56,6 +56,9 @@ pub(super) fn run(chat: &mut Chat, mut input: Input) -> anyhow::Result<ExitCode>
         };
         leaving = false;
         let done = chat.line(&text);
+        if std::mem::take(&mut chat.forget_typed) {
+            input.forget();
+        }
         match done {
             Ok(ControlFlow::Continue(())) => {}
             Ok(ControlFlow::Break(())) => return Ok(ExitCode::SUCCESS),
@@ -121,6 +124,7 @@ impl Chat {
                 self.conversation.reset();
                 self.session.truncate(0);
                 (self.retries, self.place) = (0, None);
+                self.forget_typed = true;
                 self.screen.note(&format!("{n} messages forgotten"));
             }
             Command::System(None) => match self.conversation.system() {
@@ -132,17 +136,19 @@ impl Chat {
             Command::System(Some(text)) => self.set_system(text)?,
             Command::Save { path, overwrite } => self.save(path.as_deref(), overwrite)?,
             Command::Load(path) => {
-                let path = saved::path(&path);
-                let conversation = saved::load(&path)?;
+                let (path, conversation) = self.broker.load(&path)?;
                 let before = std::mem::replace(&mut self.conversation, conversation);
                 if let Err(e) = self.take_up(&path) {
                     self.conversation = before;
                     return Err(e);
                 }
+                drop(before);
+                self.forget_unsaid();
             }
             Command::Undo => match self.conversation.undo() {
                 Some(text) => {
                     self.retries = 0;
+                    self.forget_unsaid();
                     self.screen.note(&format!("taken back: {}", preview(&text)));
                 }
                 None => bail!("there is nothing to undo"),
@@ -233,7 +239,8 @@ impl Chat {
         // What was saved there or loaded from there is this conversation.
         let own = self.place.as_ref() == Some(&place);
         let name = self.model_name();
-        saved::save(&self.conversation, &name, &place, overwrite || own)?;
+        self.broker
+            .save(&self.conversation, &name, place.clone(), overwrite || own)?;
         self.screen.note(&format!(
             "{} messages saved in {}, NOT encrypted: whoever can read the file can read them",
             self.conversation.messages().len(),
@@ -311,7 +318,7 @@ impl Chat {
             .last_question()
             .unwrap_or_default()
             .to_owned();
-        let new = editor::edit(&old);
+        let new = self.broker.edit(&old);
         // Ctrl-C in the editor was meant for the editor.
         self.cancel.reset();
         let new = new?;

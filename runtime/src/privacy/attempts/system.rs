@@ -68,8 +68,7 @@ pub(super) const ALL: &[Attempt] = &[
         },
     )
     .by("SYS_prctl", libc::SYS_prctl)
-    .required()
-    .left(BROKER),
+    .required(),
     kernel("limits", "change its own limits", |_| {
         let mut now = [0u64; 2];
         let limit = libc::RLIMIT_NOFILE as c_int;
