@@ -246,7 +246,7 @@ fn message_queue(_: &Targets) -> io::Result<()> {
     let none = null::<c_void>();
     // SAFETY: the name ends in a zero byte; without attributes, the system has its own.
     unsafe {
-        let open = |flags| {
+        let open = |flags: c_int| {
             let flags = flags | libc::O_RDWR | libc::O_CLOEXEC;
             let fd = sys!(libc::SYS_mq_open, name.as_ptr(), flags, 0o600, none)?;
             drop(Fd(fd as c_int));
