@@ -78,6 +78,9 @@ pub(crate) enum Command {
     /// Open files for a conversation; started by `hob chat`
     #[command(hide = true)]
     ChatBroker(chat::BrokerArgs),
+    /// Pack files; started by commands that need that
+    #[command(hide = true)]
+    PackWorker(crate::workshop::WorkerArgs),
 }
 
 /// How the engine runs; the same for every command that loads a model.

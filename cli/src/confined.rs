@@ -5,10 +5,12 @@
 //! enforce is said on standard error, before the first prompt is read.
 
 use crate::args::EngineArgs;
+use crate::workshop::{self, Job};
 use anyhow::{Context, bail};
 use clap::Args;
 use hob::privacy::{self, Mode, Report, memory};
-use hob::{Engine, EngineOptions, ModelFiles};
+use hob::{Engine, EngineOptions, ModelFiles, WeightsMode};
+use hob_models::packed::cache_lookup;
 use std::path::Path;
 
 /// How a command confines itself.
@@ -80,13 +82,26 @@ impl Begun {
         outputs: usize,
     ) -> anyhow::Result<Opened> {
         let options = engine.options(outputs);
-        let files = Engine::open(path, &options)?;
+        let files = self.files(path, &options)?;
         let report = self.confine(mode)?;
         Ok(Opened {
             files,
             options,
             report,
         })
+    }
+
+    /// A model's files; those of `--cache` are made by another process, which parses them.
+    pub(crate) fn files(&self, path: &Path, options: &EngineOptions) -> anyhow::Result<ModelFiles> {
+        let WeightsMode::Cached(folder) = &options.weights else {
+            return Ok(Engine::open(path, options)?);
+        };
+        let job = Job::Cache {
+            model: path.to_owned(),
+            folder: folder.clone(),
+        };
+        workshop::have_done(&job, self.is_off())?;
+        Ok(cache_lookup(ModelFiles::open(path)?, folder)?)
     }
 
     /// Gives up the right to open anything else, as `hob run` does: for commands that read a model's

@@ -23,6 +23,8 @@ mod terminal;
 mod thinking;
 mod vault;
 mod view;
+mod wire;
+mod workshop;
 
 use clap::Parser;
 use std::process::ExitCode;

@@ -97,6 +97,11 @@ impl View {
         self.has_named_proxy = true;
     }
 
+    /// The file that steps are about, and whether nothing is shown: for another view of the same.
+    pub(crate) fn shows(&self) -> (Option<String>, bool) {
+        (self.file.clone(), self.is_quiet)
+    }
+
     /// What a step is called.
     fn step_name(&self, step: &str) -> String {
         match &self.file {

@@ -61,6 +61,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Completions(args) => completions::completions(&args)?,
         Command::Man(args) => completions::man(&args)?,
         Command::ChatBroker(args) => chat::run_broker(&args)?,
+        Command::PackWorker(args) => crate::workshop::run(&args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -4,7 +4,7 @@ use crate::args::EngineArgs;
 use crate::confined::ConfinementArgs;
 use crate::terminal::{Plain, bytes};
 use clap::Args;
-use hob::{ChatTemplates, Engine, Inspection};
+use hob::{ChatTemplates, Inspection};
 use std::path::PathBuf;
 
 #[derive(Args)]
@@ -35,7 +35,7 @@ pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
     };
     let options = args.engine.options(1);
     let begun = args.confinement.begin()?;
-    let files = Engine::open(&path, &options)?;
+    let files = begun.files(&path, &options)?;
     begun.confine_reader()?;
     let seen = Inspection::of(files, &options)?;
     let (hp, memory) = (&seen.model.hparams, &seen.memory);
