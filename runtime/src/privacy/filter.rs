@@ -113,6 +113,7 @@ fn listed(mode: Mode) -> impl Iterator<Item = &'static Call> {
         Mode::Run => (lists::RUN, &[][..]),
         Mode::Chat => (lists::RUN, lists::CHAT),
         Mode::Serve => (lists::RUN, lists::SERVE),
+        Mode::Pack => (lists::RUN, lists::PACK),
         Mode::Broker => (lists::BROKER_REFUSES, &[][..]),
     };
     calls.iter().chain(more)

@@ -207,6 +207,42 @@ pub const SERVE: &[Call] = &[
     call!(SYS_openat, &[Bits(2, WRITING, 0)]),
 ];
 
+/// What [`Mode::Pack`](super::Mode::Pack) has besides: files, of which Landlock leaves those beneath a
+/// folder.
+pub const PACK: &[Call] = &[
+    call!(SYS_openat),
+    // Sizes and dates of any file, by its name.
+    call!(SYS_statx),
+    call!(SYS_newfstatat),
+    call!(SYS_getdents64),
+    call!(SYS_pwrite64),
+    call!(SYS_fallocate),
+    call!(SYS_ftruncate),
+    call!(SYS_copy_file_range),
+    call!(SYS_sendfile),
+    call!(SYS_fsync),
+    call!(SYS_fdatasync),
+    call!(SYS_fchmod),
+    call!(SYS_flock),
+    // Room on the disk.
+    call!(SYS_statfs),
+    call!(SYS_fstatfs),
+    #[cfg(target_arch = "x86_64")]
+    call!(SYS_mkdir),
+    #[cfg(target_arch = "x86_64")]
+    call!(SYS_unlink),
+    #[cfg(target_arch = "x86_64")]
+    call!(SYS_rename),
+    #[cfg(not(target_arch = "x86_64"))]
+    call!(SYS_mkdirat),
+    #[cfg(not(target_arch = "x86_64"))]
+    call!(SYS_unlinkat),
+    #[cfg(not(target_arch = "x86_64"))]
+    call!(SYS_renameat),
+    // Whoever asked may be gone: a worker asks to go with it.
+    call!(SYS_getppid),
+];
+
 /// What is refused in [`Mode::Broker`](super::Mode::Broker), where a user's editor runs and so no list of
 /// what is left can be given: every way to a network or to other programs' sockets, and into other
 /// processes. A pair of sockets that lead to each other (`socketpair`) is left to the editor.

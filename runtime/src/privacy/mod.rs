@@ -170,11 +170,14 @@ pub enum Mode {
     /// connection and no socket, and opens files for reading beneath the folders that
     /// [`Confinement::readable`] names, none else. For embedders; hob has no command that serves.
     Serve,
+    /// A process that makes packed files of model files that it has open: it reads and writes beneath the
+    /// folders that [`Confinement::writable`] names, and does nothing else.
+    Pack,
 }
 
 impl Mode {
     /// All.
-    pub const ALL: [Mode; 4] = [Mode::Run, Mode::Chat, Mode::Broker, Mode::Serve];
+    pub const ALL: [Mode; 5] = [Mode::Run, Mode::Chat, Mode::Broker, Mode::Serve, Mode::Pack];
 
     /// The name in reports.
     pub const fn name(self) -> &'static str {
@@ -183,6 +186,7 @@ impl Mode {
             Mode::Chat => "chat",
             Mode::Broker => "broker",
             Mode::Serve => "serve",
+            Mode::Pack => "pack",
         }
     }
 }
@@ -193,6 +197,7 @@ impl Mode {
 pub struct Confinement {
     mode: Mode,
     readable: Vec<PathBuf>,
+    writable: Vec<PathBuf>,
     layers: Vec<Layer>,
     permit: Option<String>,
 }
@@ -203,15 +208,24 @@ impl Confinement {
         Confinement {
             mode,
             readable: Vec::new(),
+            writable: Vec::new(),
             layers: Layer::ALL.into(),
             permit: None,
         }
     }
 
-    /// Has files beneath a folder be readable in [`Mode::Serve`]; the other modes know no such folder.
-    /// (A link there that leads elsewhere is not followed to where reading is not allowed.)
+    /// Has a file, or the files beneath a folder, be readable in [`Mode::Serve`] and [`Mode::Pack`]; the
+    /// other modes know no such place. (A link there that leads elsewhere is not followed to where
+    /// reading is not allowed.)
     pub fn readable(mut self, folder: impl Into<PathBuf>) -> Confinement {
         self.readable.push(folder.into());
+        self
+    }
+
+    /// Has files beneath a folder be readable, made, written, renamed and deleted in [`Mode::Pack`]; the
+    /// other modes know no such folder.
+    pub fn writable(mut self, folder: impl Into<PathBuf>) -> Confinement {
+        self.writable.push(folder.into());
         self
     }
 

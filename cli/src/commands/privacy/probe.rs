@@ -161,7 +161,9 @@ impl Spec {
             confinement = confinement.permitting(call);
         }
         if let Some(places) = &self.places {
-            confinement = confinement.readable(&places.models);
+            confinement = confinement
+                .readable(&places.models)
+                .writable(&places.models);
         }
         Ok(Some(confinement))
     }
