@@ -8,7 +8,7 @@ use crate::args::EngineArgs;
 use crate::workshop::{self, Job};
 use anyhow::{Context, bail};
 use clap::Args;
-use hob::privacy::{self, Mode, Report, memory};
+use hob::privacy::{self, Confinement, Mode, Report, memory};
 use hob::{Engine, EngineOptions, ModelFiles, WeightsMode};
 use hob_models::packed::cache_lookup;
 use std::path::Path;
@@ -53,16 +53,16 @@ impl ConfinementArgs {
     }
 }
 
-/// A loaded model, in a process confined as `hob run` is: for commands that read all else before.
+/// A loaded model, in a process confined by these rules (`hob run`'s are [`Mode::Run`]): for commands that
+/// read all else before.
 pub(crate) fn load(
+    rules: impl Into<Confinement>,
     path: &Path,
     engine: &EngineArgs,
     outputs: usize,
     confinement: ConfinementArgs,
 ) -> anyhow::Result<Engine> {
-    let opened = confinement
-        .begin()?
-        .open(Mode::Run, path, engine, outputs)?;
+    let opened = confinement.begin()?.open(rules, path, engine, outputs)?;
     Ok(opened.load()?.0)
 }
 
@@ -76,14 +76,14 @@ impl Begun {
     /// standard input must have been read or opened, and no thread started.
     pub(crate) fn open(
         self,
-        mode: Mode,
+        rules: impl Into<Confinement>,
         path: &Path,
         engine: &EngineArgs,
         outputs: usize,
     ) -> anyhow::Result<Opened> {
         let options = engine.options(outputs);
         let files = self.files(path, &options)?;
-        let report = self.confine(mode)?;
+        let report = self.confine(&rules.into())?;
         Ok(Opened {
             files,
             options,
@@ -107,18 +107,19 @@ impl Begun {
     /// Gives up the right to open anything else, as `hob run` does: for commands that read a model's
     /// metadata, and load no engine.
     pub(crate) fn confine_reader(self) -> anyhow::Result<()> {
-        self.confine(Mode::Run)?;
+        self.confine(&Mode::Run.into())?;
         // Asked for the number of cores, rayon would read files that say it.
         let threads = rayon::ThreadPoolBuilder::new().num_threads(hob_kernels::pool::cores());
         threads.build_global().context("cannot start threads")
     }
 
     /// Without confinement, if that is the user's wish, there is no report.
-    fn confine(self, mode: Mode) -> anyhow::Result<Option<Report>> {
+    fn confine(self, rules: &Confinement) -> anyhow::Result<Option<Report>> {
         if self.how.no_sandbox {
             return Ok(None);
         }
-        let report = privacy::confine(mode)
+        let report = rules
+            .enter()
             .context("cannot confine this process; `--no-sandbox` runs without confinement")?;
         let weaknesses: Vec<String> = report
             .weaknesses()

@@ -4,6 +4,7 @@ use crate::args::EngineArgs;
 use crate::confined::{self, ConfinementArgs};
 use anyhow::Context;
 use clap::Args;
+use hob::privacy::Mode;
 use hob::{Cancel, SessionOptions};
 use std::ffi::OsString;
 use std::io::{BufWriter, Write};
@@ -66,7 +67,13 @@ pub(crate) fn run(args: &LogitsArgs) -> anyhow::Result<ExitCode> {
 /// Writes the logits to standard output.
 fn compute(args: &LogitsArgs) -> anyhow::Result<()> {
     let path = super::model_path(&args.model)?;
-    let engine = confined::load(&path, &args.engine, args.chunk.into(), args.confinement)?;
+    let engine = confined::load(
+        Mode::Run,
+        &path,
+        &args.engine,
+        args.chunk.into(),
+        args.confinement,
+    )?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     let mut session = engine.session(SessionOptions {
         context: args.tokens.len(),

@@ -265,6 +265,13 @@ impl Confinement {
     }
 }
 
+/// With all layers, and no place that is left.
+impl From<Mode> for Confinement {
+    fn from(mode: Mode) -> Confinement {
+        Confinement::new(mode)
+    }
+}
+
 /// Closes all descriptors but standard input, output and error, lets no other process look into this
 /// one, and core dumps be empty. For programs, as the first thing that they do: in a process that has
 /// opened something it would close that too.
