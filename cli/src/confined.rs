@@ -7,7 +7,7 @@
 use crate::args::EngineArgs;
 use anyhow::{Context, bail};
 use clap::Args;
-use hob::privacy::{self, Mode, Report};
+use hob::privacy::{self, Mode, Report, memory};
 use hob::{Engine, EngineOptions, ModelFiles};
 use std::path::Path;
 
@@ -40,6 +40,7 @@ pub(crate) struct Opened {
 impl ConfinementArgs {
     /// Begins; before anything is opened that shall stay open.
     pub(crate) fn begin(self) -> anyhow::Result<Begun> {
+        memory::guard();
         match self.no_sandbox {
             true => eprintln!(
                 "warning: without confinement, as asked: this process may open files and connections"
@@ -124,7 +125,8 @@ impl Begun {
 impl Opened {
     /// Parses and loads the model.
     pub(crate) fn load(self) -> anyhow::Result<(Engine, Option<Report>)> {
-        let engine = Engine::load_files(self.files, &self.options)?;
+        // What a model's file says is nobody's secret, and locked memory is scarce.
+        let engine = memory::outside(|| Engine::load_files(self.files, &self.options))?;
         Ok((engine, self.report))
     }
 }

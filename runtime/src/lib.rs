@@ -29,7 +29,7 @@
 //! host, whatever the file. The same prompt gives the same bits on any number of threads and any
 //! instruction set. `runtime/examples/` shows each of these.
 
-#![deny(unsafe_code)] // but for one call of privacy/linux.rs
+#![deny(unsafe_code)] // but in privacy/
 
 mod chat;
 mod engine;

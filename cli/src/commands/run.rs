@@ -7,6 +7,7 @@ use super::template::TemplateFile;
 use crate::args::EngineArgs;
 use crate::confined::ConfinementArgs;
 use crate::sampling_args::SamplingArgs;
+use crate::stdio;
 use crate::store::{self, Store};
 use crate::terminal::bytes;
 use crate::thinking::{ThinkArgs, ThoughtfulAnswer};
@@ -121,8 +122,7 @@ pub(crate) fn read_prompt(given: Option<&str>) -> anyhow::Result<String> {
         bail!("no prompt: give one (`hob run \"...\"`), or pipe it in");
     }
     let mut raw = Vec::new();
-    stdin
-        .lock()
+    stdio::Input
         .take(MAX_PROMPT_BYTES + 1)
         .read_to_end(&mut raw)
         .context("cannot read the prompt from standard input")?;

@@ -195,7 +195,7 @@ fn unknown(word: &str) -> String {
         format!(" (did you mean {name}?)")
     });
     format!(
-        "there is no command {word}{near}; /help shows all. A message that begins with / needs a space before it"
+        "there is no command of that name{near}; /help shows all. A message that begins with / needs a space before it"
     )
 }
 

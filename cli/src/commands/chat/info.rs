@@ -2,7 +2,7 @@
 
 use super::Chat;
 use crate::terminal::bytes;
-use hob::privacy::State;
+use hob::privacy::{State, memory};
 use std::path::Path;
 
 impl Chat {
@@ -93,7 +93,7 @@ impl Chat {
             None => "in memory only, never written unless you /save it".to_owned(),
         };
         row("conversation", saved);
-        row("", "memory is not locked against swapping yet".to_owned());
+        row("kept from swap", memory::figures().to_string());
         rows
     }
 }

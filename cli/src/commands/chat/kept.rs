@@ -162,9 +162,11 @@ impl Kept {
         set: &Set,
         model: &str,
     ) -> Result<(), VaultError> {
-        if self.id.take().is_none() {
-            return Ok(());
+        // One in which nothing was said yet is gone on with.
+        if self.talk.messages.is_empty() {
+            return self.keep(conversation, set, model);
         }
+        self.id = None;
         self.talk = Talk::default();
         self.add(conversation, set, model)
     }

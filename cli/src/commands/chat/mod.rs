@@ -132,6 +132,8 @@ struct Chat {
     model: ModelFile,
     /// A person is there, and not a script.
     person: bool,
+    /// What was typed so far is to be forgotten.
+    forget_typed: bool,
 }
 
 /// Where the model came from.
@@ -290,6 +292,7 @@ pub(crate) fn run(args: ChatArgs) -> anyhow::Result<ExitCode> {
         base,
         model,
         person: input.person(),
+        forget_typed: false,
     };
     chat.check_template()?;
     if let (None, Some(think)) = (chat.options.think, was_set.and_then(|set| set.think)) {

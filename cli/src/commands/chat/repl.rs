@@ -69,6 +69,9 @@ pub(super) fn run(chat: &mut Chat, mut input: Input) -> anyhow::Result<ExitCode>
         // What a line that failed has changed is kept, too.
         let kept = chat.keep();
         let done = done.and_then(|flow| kept.map(|()| flow));
+        if std::mem::take(&mut chat.forget_typed) {
+            input.forget();
+        }
         match done {
             Ok(ControlFlow::Continue(())) => {}
             Ok(ControlFlow::Break(())) => return Ok(ExitCode::SUCCESS),
@@ -141,6 +144,7 @@ impl Chat {
                     )),
                     None => self.screen.note(&format!("{n} messages forgotten")),
                 }
+                self.forget_typed = true;
                 self.keep_another()?;
             }
             Command::System(None) => match self.conversation.system() {
@@ -159,11 +163,14 @@ impl Chat {
                     return Err(e);
                 }
                 self.place = Some(path);
+                drop(before);
+                self.forget_unsaid();
                 self.keep_another()?;
             }
             Command::Undo => match self.conversation.undo() {
                 Some(text) => {
                     self.retries = 0;
+                    self.forget_unsaid();
                     self.screen.note(&format!("taken back: {}", preview(&text)));
                 }
                 None => bail!("there is nothing to undo"),

@@ -1,12 +1,12 @@
 //! The broker itself: a process that answers what [`super::Ask`] can ask, until nobody asks any more.
 
 use super::{Ask, editor, receive, saved, send};
+use crate::stdio;
 use anyhow::{Context, anyhow};
 use clap::Args;
-use hob::privacy::{self, Mode};
+use hob::privacy::{self, Mode, memory};
 use rustyline::completion::FilenameCompleter;
 use serde_json::{Value, json};
-use std::io::{stdin, stdout};
 #[cfg(unix)]
 use std::sync::{Arc, atomic::AtomicBool};
 
@@ -28,13 +28,14 @@ pub(crate) fn run(args: &BrokerArgs) -> anyhow::Result<()> {
         Arc::new(AtomicBool::new(false)),
     )
     .context("cannot set Ctrl-C aside")?;
+    memory::guard();
     if !args.no_sandbox {
         let what = "cannot confine the process that opens files for this conversation";
         privacy::shed().context(what)?;
         // What this system lacks, the conversation has told.
         privacy::confine(Mode::Broker).context(what)?;
     }
-    let (mut from, mut to) = (stdin().lock(), stdout().lock());
+    let (mut from, mut to) = (stdio::Input, stdio::Output);
     while let Some(ask) = receive(&mut from).context("cannot read what is asked")? {
         let answer = answer(ask).map_err(|e| crate::terminal::chain(&e));
         send(&mut to, &answer).context("cannot answer")?;
