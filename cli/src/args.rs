@@ -2,7 +2,7 @@
 
 use crate::commands::{
     bench, chat, completions, cp, doctor, export, import, kernels, list, logits, path, perplexity,
-    privacy, pull, recommend, rm, roofline, run, show, synth, template, tokenize, verify,
+    privacy, pull, recommend, rm, roofline, run, show, synth, template, tokenize, vault, verify,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hob::{EngineOptions, KvElem, WeightsMode};
@@ -45,6 +45,8 @@ pub(crate) enum Command {
     Rm(rm::RmArgs),
     /// Compare models in the store with the hashes of their originals
     Verify(verify::VerifyArgs),
+    /// Show, search, export and erase conversations that were kept
+    Vault(vault::VaultArgs),
     /// Write a stored model's original file
     Export(export::ExportArgs),
     /// Give a stored model a second name

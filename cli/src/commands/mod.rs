@@ -22,6 +22,7 @@ pub(crate) mod show;
 pub(crate) mod synth;
 pub(crate) mod template;
 pub(crate) mod tokenize;
+pub(crate) mod vault;
 pub(crate) mod verify;
 pub(crate) mod welcome;
 
@@ -43,6 +44,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::List(args) => list::run(&args)?,
         Command::Rm(args) => rm::run(&args)?,
         Command::Verify(args) => return verify::run(&args),
+        Command::Vault(args) => vault::run(&args)?,
         Command::Export(args) => export::run(&args)?,
         Command::Cp(args) => cp::run(&args)?,
         Command::Path(args) => path::run(&args)?,

@@ -166,6 +166,8 @@ pub const CHAT: &[Call] = &[
     call!(SYS_sendto, &[Bits(4, ALL, 0), Is(5, 0)]),
     // Ctrl-Z stops the foreground programs of this terminal, this one among them.
     call!(SYS_kill, &[Is(0, 0), Is(1, SIGTSTP as u64)]),
+    // What a vault is given has to be on the disk before it counts as kept.
+    call!(SYS_fdatasync),
 ];
 
 /// What [`Mode::Serve`](super::Mode::Serve) has besides: answering callers of a socket that listens

@@ -84,8 +84,12 @@ impl Chat {
             None => "for /save, /load and /edit, by a process beside this one",
         };
         row("files", apart.to_owned());
+        if let Some(kept) = &self.kept {
+            row("vault", format!("{}, encrypted", kept.place()));
+        }
         let saved = match &self.place {
             Some(place) => format!("saved in or loaded from {}, not encrypted", place.display()),
+            None if self.kept.is_some() => "kept in the vault".to_owned(),
             None => "in memory only, never written unless you /save it".to_owned(),
         };
         row("conversation", saved);
