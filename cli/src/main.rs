@@ -21,6 +21,7 @@ mod store;
 mod style;
 mod terminal;
 mod thinking;
+mod vault;
 mod view;
 
 use clap::Parser;
@@ -31,6 +32,8 @@ use std::process::ExitCode;
 static ALLOCATOR: hob::privacy::memory::Wiping = hob::privacy::memory::Wiping;
 
 fn main() -> ExitCode {
+    // Where the system has no such thing, a model file that is cut short while in use ends the program.
+    let _ = hob::guard_mappings();
     panics::say_places_only();
     let cli = args::Cli::parse();
     match commands::run(cli) {

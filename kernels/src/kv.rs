@@ -15,6 +15,7 @@
 use crate::private::wipe;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
+use std::ops::Range;
 
 /// Positions in a page: the span of attention.
 pub const PAGE_POSITIONS: usize = 256;
@@ -161,6 +162,47 @@ impl KvLayout {
     /// Bytes of a page; a multiple of 64.
     pub fn page_bytes(&self) -> usize {
         self.heads * self.head_bytes()
+    }
+
+    /// Bytes that hold one position, of all heads.
+    pub fn position_bytes(&self) -> usize {
+        self.page_bytes() / PAGE_POSITIONS
+    }
+
+    /// Where the first `positions` positions lie in a page: byte ranges that hold all of them and nothing
+    /// of later ones, always in the same order. A whole page is one range.
+    pub fn held(self, positions: usize) -> impl Iterator<Item = Range<usize>> {
+        let whole = positions >= PAGE_POSITIONS;
+        let heads = if whole { 0 } else { self.heads };
+        let page = whole.then(|| 0..self.page_bytes());
+        let parts = (0..heads).flat_map(move |head| self.held_by(head, positions));
+        page.into_iter().chain(parts)
+    }
+
+    /// The same of one head, for less than a page.
+    fn held_by(self, head: usize, positions: usize) -> impl Iterator<Item = Range<usize>> {
+        let HeadParts {
+            k,
+            k_scales,
+            v,
+            v_scales,
+        } = self.parts(head);
+        // Whole tiles lie together; of the last one, the first lanes of each of its rows are held.
+        let (tiles, lanes) = (positions / TILE, positions % TILE);
+        let tiled = move |at: usize, rows: usize, bytes: usize| {
+            let last = at + tiles * rows * TILE * bytes;
+            let row = move |row: usize| {
+                let start = last + row * TILE * bytes;
+                start..start + lanes * bytes
+            };
+            std::iter::once(at..last).chain((0..rows).map(row))
+        };
+        let flat = move |at: usize, bytes: usize| std::iter::once(at..at + positions * bytes);
+        tiled(k, self.dk, self.elem.bytes())
+            .chain(tiled(k_scales, self.scale_bytes(self.dk) / 2, 2))
+            .chain(flat(v, self.dv * self.elem.bytes()))
+            .chain(flat(v_scales, self.scale_bytes(self.dv)))
+            .filter(|range| !range.is_empty())
     }
 
     /// Bytes of one head in a page; head `h` is at `h * head_bytes()`. A multiple of 64.
@@ -516,6 +558,53 @@ mod tests {
                             check(elem, got, want);
                         }
                     }
+                }
+            }
+        }
+    }
+
+    /// What [`KvLayout::held`] names is all that earlier positions need, and nothing that later ones
+    /// write.
+    #[test]
+    fn positions_are_where_they_are_said_to_be() {
+        for (heads, dk, dv) in [(1, 64, 64), (3, 96, 32), (2, 80, 7)] {
+            for elem in KvElem::ALL {
+                let Ok(layout) = KvLayout::new(heads, dk, dv, elem) else {
+                    continue;
+                };
+                let page = full_page(&layout);
+                for n in [0, 1, 15, 16, 17, 100, 240, 255, 256, 300] {
+                    let n_here = n.min(PAGE_POSITIONS);
+                    let mut part = vec![0x55; page.len()];
+                    let mut bytes = 0;
+                    for range in layout.held(n) {
+                        part[range.clone()].copy_from_slice(&page[range.clone()]);
+                        bytes += range.len();
+                    }
+                    assert_eq!(bytes, n_here * layout.position_bytes());
+                    for (head, pos) in [0, heads - 1]
+                        .map(|h| [h; 256])
+                        .concat()
+                        .into_iter()
+                        .zip((0..256).cycle())
+                    {
+                        let (mut k, mut v) = (vec![0.0; dk], vec![0.0; dv]);
+                        if pos < n_here {
+                            let (mut want_k, mut want_v) = (k.clone(), v.clone());
+                            layout.load_k(&page, head, pos, &mut want_k);
+                            layout.load_v(&page, head, pos, &mut want_v);
+                            layout.load_k(&part, head, pos, &mut k);
+                            layout.load_v(&part, head, pos, &mut v);
+                            assert_eq!((k, v), (want_k, want_v));
+                        } else {
+                            // SAFETY: the page has the layout's size.
+                            unsafe {
+                                layout.store_k(part.as_mut_ptr(), head, pos, &k);
+                                layout.store_v(part.as_mut_ptr(), head, pos, &v);
+                            }
+                        }
+                    }
+                    assert!(layout.held(n).all(|r| part[r.clone()] == page[r]));
                 }
             }
         }

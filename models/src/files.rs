@@ -107,7 +107,17 @@ impl ModelFile {
         self.mapping.as_ref().map(|m| m.id())
     }
 
-    /// An error if the file is mapped and was changed since.
+    /// Whether its bytes are read from the disk as they are needed.
+    pub fn is_mapped(&self) -> bool {
+        self.mapping.is_some()
+    }
+
+    /// An error if the file is mapped and was cut short or written to since: [`Mapping::check_in_use`].
+    pub fn check_in_use(&self) -> Result<()> {
+        self.mapping.as_ref().map_or(Ok(()), |m| m.check_in_use())
+    }
+
+    /// An error if the file is mapped and was changed since: [`Mapping::check_unchanged`].
     pub fn check_unchanged(&self) -> Result<()> {
         self.mapping
             .as_ref()
@@ -216,9 +226,14 @@ impl ModelFiles {
         }
     }
 
-    /// An error if any of the mapped files was changed since it was opened.
-    pub fn check_unchanged(&self) -> Result<()> {
-        self.parts.iter().try_for_each(ModelFile::check_unchanged)
+    /// What came of reading these files; or, if one of them was cut short or written to meanwhile, that
+    /// error: another one would only be its consequence, and a result would be of no state of the file.
+    pub fn checked<T, E: From<Error>>(
+        &self,
+        read: std::result::Result<T, E>,
+    ) -> std::result::Result<T, E> {
+        self.parts.iter().try_for_each(ModelFile::check_in_use)?;
+        read
     }
 }
 

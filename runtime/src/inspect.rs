@@ -59,6 +59,10 @@ impl Inspection {
     /// # Errors
     /// As [`crate::Engine::load`].
     pub fn of(files: ModelFiles, options: &EngineOptions) -> Result<Inspection, LoadError> {
+        files.clone().checked(Inspection::read(files, options))
+    }
+
+    fn read(files: ModelFiles, options: &EngineOptions) -> Result<Inspection, LoadError> {
         let threads = crate::engine::threads(options);
         let prepared = Prepared::new(files)?;
         let memory = prepared.memory_plan(options, threads)?;

@@ -29,7 +29,7 @@
 //! host, whatever the file. The same prompt gives the same bits on any number of threads and any
 //! instruction set. `runtime/examples/` shows each of these.
 
-#![deny(unsafe_code)] // but for one call of privacy/linux.rs
+#![deny(unsafe_code)] // but in privacy/
 
 mod chat;
 mod engine;
@@ -45,6 +45,7 @@ mod sampler;
 mod sampling;
 mod scan;
 mod session;
+mod state;
 
 pub use chat::{ChatOptions, ChatPrompt, render_chat};
 pub use engine::{Engine, EngineOptions, WeightsMode};
@@ -54,6 +55,7 @@ pub use hob_kernels::isa::{Isa, IsaError};
 pub use hob_kernels::kv::KvElem;
 pub use hob_kernels::program::{Profile, RegionProfile};
 pub use hob_models::files::ModelFiles;
+pub use hob_models::mapping::guard_mappings;
 pub use hob_models::reasoning::{ReasoningFormat, ReasoningSplitter};
 pub use hob_models::template::{ChatTemplate, ChatTemplates, Json, Message, ThinkingSwitch};
 pub use inspect::{FormatShare, Inspection};
@@ -63,3 +65,4 @@ pub use sampler::Sampler;
 pub use sampling::{Parameter, Sampling, SamplingError, Step};
 pub use scan::argmax;
 pub use session::{Cancel, Session, SessionOptions, WhenFull};
+pub use state::{Fingerprint, StateError};

@@ -108,6 +108,27 @@ impl Session {
         }
     }
 
+    /// A session that holds `tokens`, with their keys and values and the logits of the last.
+    pub(crate) fn with_state(
+        engine: Arc<Inner>,
+        options: SessionOptions,
+        cache: KvCache,
+        tokens: PrivateVec<u32>,
+        logits: PrivateVec<f32>,
+    ) -> Session {
+        Session {
+            engine,
+            cache,
+            tokens,
+            logits,
+            options,
+        }
+    }
+
+    pub(crate) fn cache(&self) -> &KvCache {
+        &self.cache
+    }
+
     /// The engine that the session runs on.
     pub fn engine(&self) -> Engine {
         Engine {
@@ -454,11 +475,16 @@ impl Session {
             ids,
             outputs,
         };
-        if let Err(e) = machine.run(&mut batch, &cancel.0) {
+        let ran = machine.run(&mut batch, &cancel.0);
+        // First: numbers that are none and the like may be its consequence.
+        let ran = engine
+            .check_files()
+            .and_then(|()| ran.map_err(SessionError::from));
+        if let Err(e) = ran {
             // What there is of the batch is not the session's.
             self.cache.truncate(start);
             machine.wipe();
-            return Err(e.into());
+            return Err(e);
         }
         for (i, &output) in outputs.iter().enumerate() {
             let checked = check(machine.logits(i), start + output as usize);
@@ -530,9 +556,11 @@ pub(crate) fn advance(
         ids: &ids,
         outputs: &outputs,
     };
-    let mut done = machine
-        .run(&mut batch, &cancel.0)
-        .map_err(SessionError::from);
+    let ran = machine.run(&mut batch, &cancel.0);
+    // As in `run`.
+    let mut done = engine
+        .check_files()
+        .and_then(|()| ran.map_err(SessionError::from));
     for (i, (session, new)) in parts.iter().enumerate() {
         done = done.and_then(|()| check(machine.logits(i), session.tokens.len() + new.len() - 1));
     }

@@ -288,7 +288,10 @@ fn open(
         eprintln!("(no tokens: {})", Plain(&e.to_string()));
         None
     });
-    let templates = text::templates(&weights, tokenizer.as_ref())
+    let templates = text::templates(&weights, tokenizer.as_ref());
+    let templates = weights
+        .files()
+        .checked(Ok::<_, anyhow::Error>(templates))?
         .context("this model has no chat template (it may be a base model)")?;
     Ok((templates, tokenizer))
 }

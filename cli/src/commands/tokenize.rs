@@ -99,7 +99,9 @@ fn open(path: &Path, confinement: ConfinementArgs) -> anyhow::Result<Tokenizer> 
     let files = ModelFiles::open(path)?;
     begun.confine_reader()?;
     let weights = Weights::parse(files)?;
-    let tokenizer = text::tokenizer(&weights)?;
+    let tokenizer = weights
+        .files()
+        .checked(text::tokenizer(&weights).map_err(anyhow::Error::new))?;
     tokenizer.with_context(|| format!("{} holds no tokenizer", path.display()))
 }
 

@@ -123,7 +123,7 @@ fn check(path: &Path, stored: &StoredFile, watch: &BarWatch) -> anyhow::Result<(
 }
 
 /// SHA-256 of the original of a stored file.
-fn digest(path: &Path, watch: &BarWatch) -> anyhow::Result<Digest> {
+pub(super) fn digest(path: &Path, watch: &BarWatch) -> anyhow::Result<Digest> {
     if let Ok(file) = ModelFile::open(path, Keep::Mapped)
         && file.kind == Kind::Packed
     {

@@ -68,6 +68,64 @@ impl KvCache {
             .sum()
     }
 
+    /// Bytes of the keys and values of so many positions, over all layers: what [`KvCache::held`] gives
+    /// and [`KvCache::filled`] takes.
+    pub fn held_bytes(layouts: &[KvLayout], positions: usize) -> u64 {
+        let each = |l: &KvLayout| (l.position_bytes() as u64).saturating_mul(positions as u64);
+        layouts.iter().map(each).fold(0, u64::saturating_add)
+    }
+
+    /// The bytes of the first `positions` positions, in an order that depends on the layouts and on
+    /// `positions` alone: layer by layer, page by page. `None` if the cache does not hold them.
+    pub fn held(&self, positions: usize) -> Option<impl Iterator<Item = &[u8]>> {
+        let needed = positions.div_ceil(PAGE_POSITIONS);
+        let mut layers = Vec::with_capacity(self.pages.len());
+        for (layout, pages) in self.layouts.iter().zip(&self.pages) {
+            let pages: Option<Vec<&[u8]>> = pages
+                .get(..needed)?
+                .iter()
+                .map(|page| page.0.as_ref().map(AlignedBytes::as_slice))
+                .collect();
+            layers.push((*layout, pages?));
+        }
+        let pages = layers.into_iter().flat_map(move |(layout, pages)| {
+            let pages = pages.into_iter().enumerate();
+            pages.flat_map(move |(i, page)| {
+                let ranges = layout.held(positions - i * PAGE_POSITIONS);
+                // Every range of a layout is inside its pages.
+                ranges.map(move |range| page.get(range).unwrap_or_default())
+            })
+        });
+        Some(pages)
+    }
+
+    /// A cache of `positions` positions whose bytes `fill` gives, piece by piece, in the order of
+    /// [`KvCache::held`]. Memory is taken page by page, as bytes arrive. `None` if there is none left.
+    ///
+    /// # Errors
+    /// The first of `fill`.
+    pub fn filled<E>(
+        layouts: Arc<[KvLayout]>,
+        positions: usize,
+        mut fill: impl FnMut(&mut [u8]) -> Result<(), E>,
+    ) -> Result<Option<KvCache>, E> {
+        let mut cache = KvCache::new(layouts.clone());
+        cache.written = positions;
+        for (layout, pages) in layouts.iter().zip(&mut cache.pages) {
+            for first in (0..positions).step_by(PAGE_POSITIONS) {
+                let Some(Page(Some(mut page))) = Page::new(layout) else {
+                    return Ok(None);
+                };
+                for range in layout.held(positions - first) {
+                    // As in `held`.
+                    fill(page.as_mut_slice().get_mut(range).unwrap_or_default())?;
+                }
+                pages.push(Arc::new(Page(Some(page))));
+            }
+        }
+        Ok(Some(cache))
+    }
+
     /// Frees every page past the first `positions` positions, and zeroes the rest of the last one. A
     /// page that another cache shares is left to it, and copied as far as it stays this one's; without
     /// memory for the copy it stays shared.
@@ -89,7 +147,8 @@ impl KvCache {
         }
     }
 
-    pub(super) fn layouts(&self) -> &[KvLayout] {
+    /// The layouts of the layers.
+    pub fn layouts(&self) -> &[KvLayout] {
         &self.layouts
     }
 

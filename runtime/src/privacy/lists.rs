@@ -43,6 +43,13 @@ const NEW_NAMESPACE: u64 = (CLONE_NEWNS
     | CLONE_NEWPID
     | CLONE_NEWNET) as u64;
 const EXEC: u64 = PROT_EXEC as u64;
+/// Every bit: pointers are compared as a whole.
+const ALL: u64 = u64::MAX;
+/// What asks to write, or to make a file without a name; O_TMPFILE includes O_DIRECTORY, which reads.
+const WRITING: u64 = (O_ACCMODE | O_CREAT | O_TRUNC | O_APPEND | (O_TMPFILE & !O_DIRECTORY)) as u64;
+/// Flags of send: all but MSG_NOSIGNAL, MSG_DONTWAIT and MSG_MORE.
+const OTHER_SENDING: u64 =
+    !(MSG_NOSIGNAL as u64 | MSG_DONTWAIT as u64 | MSG_MORE as u64) & 0xffff_ffff;
 
 /// All that is left in [`Mode::Run`](super::Mode::Run).
 pub const RUN: &[Call] = &[
@@ -156,9 +163,48 @@ pub const CHAT: &[Call] = &[
     call!(SYS_select),
     call!(SYS_pselect6),
     // By the pair alone: no address is given.
-    call!(SYS_sendto, &[Bits(4, u64::MAX, 0), Bits(5, u64::MAX, 0)]),
+    call!(SYS_sendto, &[Bits(4, ALL, 0), Is(5, 0)]),
     // Ctrl-Z stops the foreground programs of this terminal, this one among them.
     call!(SYS_kill, &[Is(0, 0), Is(1, SIGTSTP as u64)]),
+];
+
+/// What [`Mode::Serve`](super::Mode::Serve) has besides: answering callers of a socket that listens
+/// already, with or without an event loop, and opening for reading; of which folders, Landlock decides.
+pub const SERVE: &[Call] = &[
+    // Callers; no socket of its own, no connect, no bind, no listen.
+    call!(SYS_accept4),
+    call!(SYS_recvfrom),
+    // To whom the socket is connected, nobody else.
+    call!(
+        SYS_sendto,
+        &[Bits(4, ALL, 0), Is(5, 0), Bits(3, OTHER_SENDING, 0)]
+    ),
+    call!(SYS_shutdown),
+    call!(SYS_getsockname),
+    call!(SYS_getpeername),
+    call!(
+        SYS_setsockopt,
+        &[Is(1, IPPROTO_TCP as u64), Is(2, TCP_NODELAY as u64)],
+        &[Is(1, SOL_SOCKET as u64), Is(2, SO_RCVTIMEO as u64)],
+        &[Is(1, SOL_SOCKET as u64), Is(2, SO_SNDTIMEO as u64)]
+    ),
+    call!(
+        SYS_getsockopt,
+        &[Is(1, SOL_SOCKET as u64), Is(2, SO_ERROR as u64)]
+    ),
+    call!(SYS_fcntl, &[Is(1, F_DUPFD_CLOEXEC as u64)]),
+    call!(SYS_ioctl, &[Is(1, FIONBIO as u64)]),
+    // Event loops.
+    call!(SYS_epoll_create1),
+    call!(SYS_epoll_ctl),
+    #[cfg(target_arch = "x86_64")]
+    call!(SYS_epoll_wait),
+    call!(SYS_epoll_pwait),
+    call!(SYS_eventfd2),
+    call!(SYS_timerfd_create),
+    call!(SYS_timerfd_settime),
+    // Models on demand.
+    call!(SYS_openat, &[Bits(2, WRITING, 0)]),
 ];
 
 /// What is refused in [`Mode::Broker`](super::Mode::Broker), where a user's editor runs and so no list of
@@ -190,34 +236,26 @@ pub const BROKER_REFUSES: &[Call] = &[
     call!(SYS_unshare),
     call!(SYS_setns),
     call!(SYS_mount),
+    // Being dumped and debugged again; a program that it starts can be, as any other.
+    call!(SYS_prctl, &[Is(0, PR_SET_DUMPABLE as u64)]),
     // Typing into the terminal, for whoever reads it next.
-    call!(SYS_ioctl, &[Is(1, TIOCSTI as u64)]),
+    call!(
+        SYS_ioctl,
+        &[Is(1, TIOCSTI as u64)],
+        &[Is(1, TIOCLINUX as u64)]
+    ),
+    // Data for whoever asks the kernel for it later.
+    call!(SYS_add_key),
+    call!(SYS_request_key),
+    call!(SYS_keyctl),
+    // File systems of its own.
+    call!(SYS_fsopen),
+    call!(SYS_fsmount),
+    call!(SYS_move_mount),
+    call!(SYS_open_tree),
 ];
 
 /// The x32 numbers of [`BROKER_REFUSES`]: on x86-64 a kernel may have a second table of system calls, whose
 /// numbers have this bit; the sixty from 512 on have no twin in the first.
 #[cfg(target_arch = "x86_64")]
 pub const X32: (i64, std::ops::Range<i64>) = (0x4000_0000, 512..572);
-
-/// Calls that are on no list and that attempts need: a test permits one at a time, and the self-test must
-/// notice.
-pub const FORBIDDEN: &[Call] = &[
-    call!(SYS_socket),
-    call!(SYS_connect),
-    call!(SYS_sendto),
-    call!(SYS_io_uring_setup),
-    #[cfg(target_arch = "x86_64")]
-    call!(SYS_open),
-    call!(SYS_openat),
-    #[cfg(target_arch = "x86_64")]
-    call!(SYS_unlink),
-    call!(SYS_memfd_create),
-    call!(SYS_clone),
-    call!(SYS_execve),
-    call!(SYS_mmap),
-    call!(SYS_mprotect),
-    call!(SYS_ptrace),
-    call!(SYS_kill),
-    call!(SYS_unshare),
-    call!(SYS_inotify_init1),
-];
