@@ -171,7 +171,12 @@ impl Chat {
                 Some(text) => {
                     self.retries = 0;
                     self.forget_unsaid();
-                    self.screen.note(&format!("taken back: {}", preview(&text)));
+                    // A script's notices may end up in a log.
+                    let what = match self.person {
+                        true => preview(&text),
+                        false => "the last message".to_owned(),
+                    };
+                    self.screen.note(&format!("taken back: {what}"));
                 }
                 None => bail!("there is nothing to undo"),
             },
