@@ -134,6 +134,27 @@ impl FileId {
         }
     }
 
+    /// The identity of an open file.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn of_open(file: &File) -> std::io::Result<FileId> {
+        // By `fstat` itself: the standard library asks with `statx`, which takes paths as well, and so is
+        // refused to a confined process.
+        #[cfg(target_os = "linux")]
+        {
+            let m = rustix::fs::fstat(file)?;
+            Ok(FileId {
+                file: (m.st_dev as u64, m.st_ino as u64),
+                size: m.st_size as u64,
+                mtime: (m.st_mtime as i64, m.st_mtime_nsec as i64),
+                ctime: (m.st_ctime as i64, m.st_ctime_nsec as i64),
+            })
+        }
+        #[cfg(not(target_os = "linux"))]
+        Ok(FileId::of(&file.metadata()?))
+    }
+
     /// The identity in a file's metadata.
     #[cfg(not(unix))]
     pub fn of(m: &std::fs::Metadata) -> FileId {
@@ -217,11 +238,7 @@ impl Mapping {
     }
 
     fn compare(&self, is_same: impl FnOnce(&FileId, &FileId) -> bool) -> Result<()> {
-        let now = self
-            .file
-            .metadata()
-            .map_err(|e| Error::io(&self.path, "stat", e))?;
-        let now = FileId::of(&now);
+        let now = FileId::of_open(&self.file).map_err(|e| Error::io(&self.path, "stat", e))?;
         let path = || self.path.clone();
         if self.watched.is_cut() || now.size < self.id.size {
             return Err(Error::CutShort { path: path() });

@@ -5,9 +5,11 @@
 mod common;
 
 #[cfg(target_os = "linux")]
+#[allow(unreachable_pub)] // An example is for programs.
 #[path = "../examples/serve.rs"]
 mod serve;
 #[cfg(target_os = "linux")]
+#[allow(unreachable_pub)]
 #[path = "../examples/worker.rs"]
 mod worker;
 

@@ -253,11 +253,14 @@ fn filter(asked: &Confinement, report: &mut Report) -> Result<State, ConfineErro
 pub(super) fn descriptors() -> Vec<(i32, String)> {
     (0..1024)
         .filter_map(|number| {
-            // SAFETY: all zeros are a stat; asked of a number that may be nobody's, which is an error.
+            // Directly, for the C library may ask by another call, which takes paths.
+            // SAFETY: all zeros are a stat, in which the kernel writes; the number may be nobody's, which is
+            // an error.
             #[allow(unsafe_code)]
             let found = unsafe {
                 let mut stat: libc::stat = std::mem::zeroed();
-                (libc::fstat(number, &raw mut stat) == 0).then_some(stat)
+                let result = libc::syscall(libc::SYS_fstat, number, &raw mut stat);
+                (result == 0).then_some(stat)
             }?;
             let kind = match found.st_mode & libc::S_IFMT {
                 libc::S_IFREG => format!("a file of {} bytes", found.st_size),

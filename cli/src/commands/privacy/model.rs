@@ -21,6 +21,8 @@ pub(super) struct HashedFile {
 pub(super) struct HashedModel {
     pub(super) name: String,
     pub(super) path: PathBuf,
+    /// It is small enough to be read without being asked for.
+    pub(super) is_quick: bool,
     pub(super) files: Vec<HashedFile>,
 }
 
@@ -58,6 +60,7 @@ fn file(path: &Path, always: bool) -> anyhow::Result<HashedModel> {
         }],
         name,
         path: path.to_owned(),
+        is_quick: size <= QUICK,
     })
 }
 
@@ -73,6 +76,7 @@ fn stored(model: &Installed, always: bool) -> anyhow::Result<HashedModel> {
     Ok(HashedModel {
         name: model.manifest.name.clone(),
         path: model.path.clone(),
+        is_quick: size <= QUICK,
         files: files.collect::<anyhow::Result<_>>()?,
     })
 }

@@ -136,6 +136,10 @@ pub(super) fn prove(question: &Question<'_>) -> anyhow::Result<Proof> {
         };
         let census = probe::ask(&Spec {
             model: model.as_ref().map(|m| m.path.clone()),
+            // Once, of a model that is loaded in a moment; and never by the helper, which parses none.
+            load: modes.is_empty()
+                && mode != Mode::Broker
+                && model.as_ref().is_some_and(|m| m.is_quick),
             ..Spec::new(Work::Census, mode, &all)
         });
         let crash = match dumps {

@@ -167,14 +167,15 @@ pub(super) const ALL: &[Attempt] = &[
     .left(LEFT),
     file("stat", "ask for a file's size and dates", |t| {
         let (path, mut found) = (present(t)?, [0u64; 32]);
-        let mask = libc::STATX_BASIC_STATS;
+        // The flag says that the path may be empty, and so may look harmless; it need not be.
+        let (flags, mask) = (libc::AT_EMPTY_PATH, libc::STATX_BASIC_STATS);
         // SAFETY: the path ends in a zero byte; the buffer has the 256 bytes that the kernel writes.
         unsafe {
             sys!(
                 libc::SYS_statx,
                 AT_FDCWD,
                 path.as_ptr(),
-                0,
+                flags,
                 mask,
                 &raw mut found
             )
