@@ -99,6 +99,10 @@ pub(crate) struct EngineArgs {
     /// Most tokens in one batch of prefill
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub(crate) batch: u32,
+    /// Hash the whole model before it is used, though its files look as they did when they were hashed
+    /// last (models of the store only)
+    #[arg(long)]
+    pub(crate) verify: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -1,15 +1,16 @@
 //! Loading a model in a process that has given up the network, files and programs.
 //!
-//! In: the model's path, and how much confinement the user wants. Out: a loaded engine, in a process
-//! confined by [`hob::privacy`] before the first byte of the model was parsed. What this system cannot
-//! enforce is said on standard error, before the first prompt is read.
+//! In: the model, and how much confinement the user wants. Out: a loaded engine, in a process confined by
+//! [`hob::privacy`] before the first byte of the model was parsed. What this system cannot enforce is said
+//! on standard error, before the first prompt is read; and a model of the store is compared with what is
+//! pinned: by its looks when it is opened, and where that is not enough by its bytes, after confinement.
 
 use crate::args::EngineArgs;
+use crate::model::Model;
 use anyhow::{Context, bail};
 use clap::Args;
 use hob::privacy::{self, Mode, Report};
 use hob::{Engine, EngineOptions, ModelFiles};
-use std::path::Path;
 
 /// How a command confines itself.
 #[derive(Args, Clone, Copy)]
@@ -35,7 +36,7 @@ pub(crate) struct Opened {
 /// standard input must have been read, and no thread started.
 pub(crate) fn open(
     mode: Mode,
-    path: &Path,
+    model: &Model,
     engine: &EngineArgs,
     outputs: usize,
     confinement: ConfinementArgs,
@@ -45,7 +46,9 @@ pub(crate) fn open(
         eprintln!(
             "warning: without confinement, as asked: this process may open files and connections"
         );
-        let files = Engine::open(path, &options)?;
+        let opened = model.open(engine.verify)?;
+        let files = Engine::open_files(opened.files().clone(), &options)?;
+        model.settle(opened)?;
         return Ok(Opened {
             files,
             options,
@@ -53,7 +56,8 @@ pub(crate) fn open(
         });
     }
     privacy::shed().context("cannot confine this process")?;
-    let files = Engine::open(path, &options)?;
+    let opened = model.open(engine.verify)?;
+    let files = Engine::open_files(opened.files().clone(), &options)?;
     let report = privacy::confine(mode)
         .context("cannot confine this process; `--no-sandbox` runs without confinement")?;
     let weaknesses: Vec<String> = report
@@ -67,6 +71,7 @@ pub(crate) fn open(
         }
         eprintln!("warning: this system enforces confinement in part: {weaknesses}");
     }
+    model.settle(opened)?;
     Ok(Opened {
         files,
         options,

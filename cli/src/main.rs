@@ -11,6 +11,7 @@ mod commands;
 mod confined;
 mod facts;
 mod intake;
+mod model;
 mod nearest;
 mod other;
 mod report;

@@ -5,6 +5,7 @@ use crate::error::LoadError;
 use crate::load::{self, Prepared};
 use crate::memory::MemoryPlan;
 use hob_kernels::program::{Dim, Program, Region, RowStep};
+use hob_models::files::ModelFiles;
 use hob_models::plan::{Model, Op, Val};
 use hob_models::template::ChatTemplates;
 use std::fmt::Write;
@@ -50,8 +51,16 @@ impl Inspection {
     /// # Errors
     /// As [`crate::Engine::load`].
     pub fn open(path: impl AsRef<Path>, options: &EngineOptions) -> Result<Inspection, LoadError> {
+        Inspection::of_files(load::open(path.as_ref(), &options.weights)?, options)
+    }
+
+    /// [`Inspection::open`] of files that are open: see [`crate::Engine::open_files`].
+    ///
+    /// # Errors
+    /// As [`crate::Engine::load_files`].
+    pub fn of_files(files: ModelFiles, options: &EngineOptions) -> Result<Inspection, LoadError> {
         let threads = crate::engine::threads(options);
-        let prepared = Prepared::new(load::open(path.as_ref(), &options.weights)?)?;
+        let prepared = Prepared::new(files)?;
         let memory = prepared.memory_plan(options, threads)?;
         let program = prepared.program(options.kv)?;
         let (parameters, formats) = prepared.formats();

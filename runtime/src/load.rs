@@ -32,7 +32,11 @@ pub(crate) struct Prepared {
 
 /// Opens a model's files, or those that a cache has of it.
 pub(crate) fn open(path: &Path, mode: &WeightsMode) -> Result<ModelFiles, LoadError> {
-    let files = ModelFiles::open(path)?;
+    from_cache(ModelFiles::open(path)?, mode)
+}
+
+/// The files, or those that a cache has of them.
+pub(crate) fn from_cache(files: ModelFiles, mode: &WeightsMode) -> Result<ModelFiles, LoadError> {
     match mode {
         WeightsMode::Cached(folder) => Ok(packed::cached(files, folder, &())?),
         _ => Ok(files),

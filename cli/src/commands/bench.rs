@@ -4,10 +4,11 @@
 mod profile;
 
 use crate::args::EngineArgs;
+use crate::model::Model;
 use crate::report;
 use anyhow::bail;
 use clap::Args;
-use hob::{Cancel, Engine, Profile, Request, Sampling, SessionOptions};
+use hob::{Cancel, Profile, Request, Sampling, SessionOptions};
 use hob_kernels::ceiling::Ceiling;
 use profile::Phase;
 use std::ops::ControlFlow;
@@ -63,9 +64,9 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     if args.prompt == 0 {
         bail!("--prompt must be at least 1");
     }
-    let path = super::model_path(&args.model)?;
+    let model = Model::find(&args.model)?;
     let start = Instant::now();
-    let engine = Engine::load(&path, &args.engine.options(1))?;
+    let engine = model.load(&args.engine, 1)?;
     let load_s = start.elapsed().as_secs_f64();
     let vocab = engine.model().hparams.vocab;
     // A fixed sequence over the whole vocabulary: speed does not depend on which tokens.

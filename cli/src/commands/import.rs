@@ -12,7 +12,9 @@ use super::pull::name_of_file;
 use crate::facts;
 use crate::intake::{self, Original, PACKING_SPACE, Unshared};
 use crate::other::{self, Offer};
-use crate::store::{Arrival, Installed, ModelKind, Store, StoreError, StoredFile, plain_name};
+use crate::store::{
+    Arrival, How, Installed, ModelKind, Store, StoreError, StoredFile, Verified, plain_name,
+};
 use crate::terminal::bytes;
 use crate::view::View;
 
@@ -287,6 +289,7 @@ fn import(
         source: source.to_owned(),
         licence: licence.unwrap_or_else(|| facts::UNKNOWN.to_owned()),
         quant: facts.quant,
+        verified: Some(Verified::now(How::Arrived)),
     };
     Ok(store.install(&lock, arrival)?)
 }

@@ -1,9 +1,10 @@
 //! `hob logits`: the logits of every token of a sequence, as raw floats, for comparisons.
 
 use crate::args::EngineArgs;
+use crate::model::Model;
 use anyhow::Context;
 use clap::Args;
-use hob::{Cancel, Engine, SessionOptions};
+use hob::{Cancel, SessionOptions};
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
@@ -28,8 +29,7 @@ pub(crate) struct LogitsArgs {
 }
 
 pub(crate) fn run(args: &LogitsArgs) -> anyhow::Result<()> {
-    let path = super::model_path(&args.model)?;
-    let engine = Engine::load(&path, &args.engine.options(args.chunk.into()))?;
+    let engine = Model::find(&args.model)?.load(&args.engine, args.chunk.into())?;
     let folder = args
         .out
         .parent()

@@ -19,7 +19,8 @@ use crate::catalogue;
 use crate::facts;
 use crate::intake::{self, Original, PACKING_SPACE};
 use crate::store::{
-    Arrival, Installed, ModelKind, ORIGINALS, Store, StoreError, StoredFile, bytes_in,
+    Arrival, How, Installed, ModelKind, ORIGINALS, Store, StoreError, StoredFile, Verified,
+    bytes_in,
 };
 use crate::terminal::bytes;
 use crate::view::View;
@@ -144,6 +145,7 @@ fn pull(store: &Store, plan: &Plan, force: bool, view: &mut View) -> anyhow::Res
         source: plan.source.clone().or(mirror).unwrap_or_default(),
         licence: licence.unwrap_or_else(|| facts::UNKNOWN.to_owned()),
         quant: facts.quant,
+        verified: Some(Verified::now(How::Arrived)),
     };
     Ok(Pulled::Now(store.install(&lock, arrival)?))
 }

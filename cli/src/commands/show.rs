@@ -1,9 +1,10 @@
 //! `hob show`: what a model is, what it needs, and the plan of its forward pass.
 
 use crate::args::EngineArgs;
+use crate::model::Model;
 use crate::terminal::{Plain, bytes};
 use clap::Args;
-use hob::{ChatTemplates, Inspection};
+use hob::{ChatTemplates, Engine, Inspection};
 use std::path::PathBuf;
 
 #[derive(Args)]
@@ -24,14 +25,11 @@ pub(crate) struct ShowArgs {
 }
 
 pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
-    let path = super::model_path(&args.model)?;
-    // A file is a file; a name is a model of the store, whose manifest has more to say.
-    let stored = match args.model.exists() {
-        true => None,
-        false => crate::store::Store::open()?.find(&args.model.to_string_lossy())?,
-    };
+    let model = Model::find(&args.model)?;
     let options = args.engine.options(1);
-    let seen = Inspection::open(&path, &options)?;
+    let files = Engine::open_files(model.files(args.engine.verify)?, &options)?;
+    let seen = Inspection::of_files(files, &options)?;
+    let stored = &model.installed;
     let (hp, memory) = (&seen.model.hparams, &seen.memory);
     if args.json {
         let formats: serde_json::Map<_, _> = seen
@@ -128,7 +126,7 @@ pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
         }
         .to_owned(),
     );
-    if let Some(model) = &stored {
+    if let Some(model) = stored {
         show_stored(model, &row);
     }
     println!();

@@ -1,11 +1,11 @@
 //! `hob template`: the prompt that a model really sees. A conversation goes in, the text (or the tokens)
 //! that the model's chat template makes of it comes out; no weight is read.
 
+use crate::model::Model;
 use crate::terminal::{Answer, Plain, chain};
 use anyhow::{Context, bail};
 use clap::Args;
 use hob::{ChatOptions, ChatTemplate, Engine, Json, Message};
-use hob_models::files::ModelFiles;
 use hob_models::reasoning::ReasoningFormat;
 use hob_models::template::ChatTemplates;
 use hob_models::text;
@@ -260,18 +260,19 @@ impl Seen {
 
 /// The templates of a model or of a file with one, and the tokenizer of a model.
 fn open(path: &Path) -> anyhow::Result<(ChatTemplates, Option<Tokenizer>)> {
-    let path = super::model_path(path)?;
+    let model = Model::find(path)?;
+    let path = &model.path;
     let is_template = path.extension().is_some_and(|end| {
         ["jinja", "jinja2", "j2", "txt"]
             .iter()
             .any(|known| end == *known)
     });
     if is_template {
-        let sources = [("default".to_owned(), read_text(&path)?)];
+        let sources = [("default".to_owned(), read_text(path)?)];
         let templates = ChatTemplates::new(sources, "", "").context("no template")?;
         return Ok((templates, None));
     }
-    let weights = Weights::parse(ModelFiles::open(&path)?)?;
+    let weights = Weights::parse(model.files(false)?)?;
     let tokenizer = text::tokenizer(&weights).unwrap_or_else(|e| {
         eprintln!("(no tokens: {})", Plain(&e.to_string()));
         None

@@ -1,10 +1,10 @@
 //! `hob tokenize`: the tokens of a text, and the text of tokens, by a model's own vocabulary. Only the
 //! model's metadata is read, never its weights.
 
+use crate::model::Model;
 use crate::terminal::bytes;
 use anyhow::{Context, bail};
 use clap::Args;
-use hob_models::files::ModelFiles;
 use hob_models::text;
 use hob_models::tokenizer::{DecodeOptions, EncodeOptions, TokenKind, Tokenizer};
 use hob_models::weights::Weights;
@@ -60,10 +60,10 @@ pub(crate) struct TokenizeArgs {
 }
 
 pub(crate) fn run(args: &TokenizeArgs) -> anyhow::Result<()> {
-    let path = super::model_path(&args.model)?;
-    let tokenizer = open(&path)?;
+    let model = Model::find(&args.model)?;
+    let tokenizer = open(&model)?;
     if let Some(caveat) = tokenizer.caveat() {
-        eprintln!("hob: {}: {caveat}", path.display());
+        eprintln!("hob: {}: {caveat}", model.path.display());
     }
     let mut out = BufWriter::new(std::io::stdout().lock());
     let done = if args.lines {
@@ -76,7 +76,8 @@ pub(crate) fn run(args: &TokenizeArgs) -> anyhow::Result<()> {
 }
 
 /// The tokenizer of a model, or of a lone `tokenizer.json`.
-fn open(path: &Path) -> anyhow::Result<Tokenizer> {
+fn open(model: &Model) -> anyhow::Result<Tokenizer> {
+    let path = &model.path;
     if path
         .extension()
         .is_some_and(|extension| extension == "json")
@@ -91,7 +92,7 @@ fn open(path: &Path) -> anyhow::Result<Tokenizer> {
         let config = read(&path.with_file_name("tokenizer_config.json")).ok();
         return Ok(Tokenizer::from_tokenizer_json(&json, config.as_deref())?);
     }
-    let weights = Weights::parse(ModelFiles::open(path)?)?;
+    let weights = Weights::parse(model.files(false)?)?;
     let tokenizer = text::tokenizer(&weights)?;
     tokenizer.with_context(|| format!("{} holds no tokenizer", path.display()))
 }

@@ -135,7 +135,7 @@ impl TryFrom<Read> for Manifest {
 }
 
 /// Whether a name is empty or that of an entry of its folder.
-fn is_plain(name: &str) -> bool {
+pub(super) fn is_plain(name: &str) -> bool {
     let mut parts = Path::new(name).components();
     name.is_empty()
         || matches!(

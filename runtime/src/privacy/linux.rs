@@ -216,9 +216,7 @@ fn filter(mode: Mode, permit: Option<&str>) -> Result<State, ConfineError> {
         apply_filter_all_threads(&program).map_err(|e| failed(&e))?;
     }
     Ok(State::Holds(match mode {
-        Mode::Run | Mode::Chat => format!(
-            "{left} system calls are left; no open, socket or exec",
-        ),
+        Mode::Run | Mode::Chat => format!("{left} system calls are left; no open, socket or exec",),
         Mode::Broker => {
             "no socket, no way into other processes; so for an editor that it starts".into()
         }

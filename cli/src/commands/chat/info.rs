@@ -19,8 +19,19 @@ impl Chat {
                 let m = &installed.manifest;
                 let (stored, fetched) = (bytes(m.stored_size()), bytes(m.size()));
                 row("size", format!("{stored} ({fetched} as fetched)"));
-                for hash in m.hashes() {
-                    row("sha256", format!("{hash} (of the file as fetched)"));
+                for file in &m.files {
+                    let what = &file.original;
+                    row(
+                        "sha256",
+                        format!("{} ({what}, as fetched; pinned)", file.sha256),
+                    );
+                }
+                if let Some(verified) = self.model.verified.get() {
+                    let words = verified.words();
+                    row(
+                        "verified",
+                        format!("every byte hashed {words}; unchanged since"),
+                    );
                 }
                 row("source", format!("{}, licence {}", m.source, m.licence));
             }

@@ -20,8 +20,9 @@ mod turn;
 use super::template::TemplateFile;
 use crate::args::EngineArgs;
 use crate::confined::{self, ConfinementArgs, Opened};
+use crate::model::Model;
 use crate::sampling_args::SamplingArgs;
-use crate::store::{self, Installed, Store};
+use crate::store;
 use crate::style::ColorArg;
 use crate::thinking::ThinkArgs;
 use anyhow::{Context, bail};
@@ -115,30 +116,20 @@ struct Chat {
     cancel: Cancel,
     /// Where the conversation was saved or loaded last.
     place: Option<PathBuf>,
-    model: ModelFile,
+    model: Model,
     /// A person is there, and not a script.
     person: bool,
 }
 
-/// Where the model came from.
-struct ModelFile {
-    path: PathBuf,
-    installed: Option<Installed>,
-}
-
-impl ModelFile {
-    fn find(name: Option<&str>, yes: bool) -> anyhow::Result<ModelFile> {
-        let Some(name) = name else {
+/// The model that is meant, or the default one.
+fn find_model(name: Option<&str>, yes: bool) -> anyhow::Result<Model> {
+    match name {
+        Some(name) => Model::find(Path::new(name)),
+        None => {
             // The question is asked on the terminal, which messages must not come from then.
             let interactive = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-            let path = store::ensure_default_model(yes, interactive)?;
-            let installed = Store::open()?.default_model()?;
-            return Ok(ModelFile { path, installed });
-        };
-        let path = super::model_path(Path::new(name))?;
-        let installed = Store::open().ok().and_then(|s| s.find(name).ok().flatten());
-        let installed = installed.filter(|found| found.path == path);
-        Ok(ModelFile { path, installed })
+            Ok(store::ensure_default_model(yes, interactive)?.into())
+        }
     }
 }
 
@@ -167,11 +158,11 @@ pub(crate) fn run(args: ChatArgs) -> anyhow::Result<ExitCode> {
     if let Some(system) = &args.system {
         conversation.set_system(system.clone());
     }
-    let model = ModelFile::find(args.model.as_deref(), args.yes)?;
+    let model = find_model(args.model.as_deref(), args.yes)?;
     let thoughts = args.thinking.shown(std::io::stdout().is_terminal());
     let screen = Screen::new(args.color, !args.no_wrap, thoughts);
     screen.progress("loading the model");
-    let opened = confined::open(Mode::Broker, &model.path, &args.engine, 1, args.confinement);
+    let opened = confined::open(Mode::Broker, &model, &args.engine, 1, args.confinement);
     let loaded_model = opened.and_then(Opened::load);
     screen.progress("");
     let (engine, confinement) = loaded_model?;

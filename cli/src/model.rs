@@ -1,0 +1,160 @@
+//! The model that a MODEL argument means, from its name to open files and to a loaded engine.
+//!
+//! In: what the user typed. Out: a path, with the store's manifest if it is a model of the store; then its
+//! open files, of which the store's are compared with what is pinned ([`crate::store::Pinned`]). A file
+//! that is not in the store is taken as it is: nothing is known of it that it could be compared with.
+
+use std::cell::OnceCell;
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use hob::{Engine, ModelFiles};
+
+use crate::args::EngineArgs;
+use crate::commands::{pull, threads};
+use crate::store::{Installed, Pinned, Store, Verified};
+use crate::terminal::{Plain, bytes};
+use crate::view::View;
+
+/// A model that is there.
+pub(crate) struct Model {
+    /// What to open: a file (any of several parts), or a folder of safetensors.
+    pub(crate) path: PathBuf,
+    /// What the store knows of it, if it is of the store.
+    pub(crate) installed: Option<Installed>,
+    /// How its bytes are known, once it is open.
+    pub(crate) verified: OnceCell<Verified>,
+}
+
+impl From<Installed> for Model {
+    fn from(installed: Installed) -> Model {
+        Model {
+            path: installed.path.clone(),
+            installed: Some(installed),
+            verified: OnceCell::new(),
+        }
+    }
+}
+
+/// A model whose files are open; of one of the store, it is known whether it must be hashed.
+pub(crate) enum Opened {
+    /// Of the store.
+    Pinned(Pinned),
+    /// Any other.
+    Plain(ModelFiles),
+}
+
+impl Model {
+    /// The model that this means: a path, or a name in the store.
+    pub(crate) fn find(model: &Path) -> anyhow::Result<Model> {
+        if model.exists() {
+            // One of the store's own files is as pinned as by its name.
+            let installed = Store::open().ok().and_then(|store| store.at_path(model));
+            return Ok(Model {
+                path: model.to_owned(),
+                installed,
+                verified: OnceCell::new(),
+            });
+        }
+        let name = model.to_string_lossy();
+        if let Some(found) = Store::open()?.find(&name)? {
+            return Ok(found.into());
+        }
+        if pull::is_source(&name) {
+            bail!(
+                "`{name}` is a source: `hob pull {name}` fetches it and says by what name it goes then"
+            );
+        }
+        if let Some(entry) = crate::catalogue::find(&name) {
+            let (known, size) = (entry.name, bytes(entry.size));
+            bail!("{known} is not in the store yet: `hob pull {known}` fetches it ({size})");
+        }
+        let guess = crate::nearest::did_you_mean(&name);
+        bail!(
+            "no model `{name}`: it is neither a file nor in the store (`hob list` shows the store, `hob pull` fills it){guess}"
+        )
+    }
+
+    /// Opens its files; with `verify`, they will be hashed though they look unchanged. Parses nothing.
+    pub(crate) fn open(&self, verify: bool) -> anyhow::Result<Opened> {
+        match &self.installed {
+            Some(installed) => Ok(Opened::Pinned(installed.open(verify)?)),
+            None if verify => bail!(
+                "{} is not in the store, so no hash of it is known that --verify could compare with; \
+                 `hob import` takes it into the store",
+                self.path.display()
+            ),
+            None => Ok(Opened::Plain(ModelFiles::open(&self.path)?)),
+        }
+    }
+
+    /// Hashes what [`Model::open`] opened, where that is needed.
+    pub(crate) fn settle(&self, opened: Opened) -> anyhow::Result<ModelFiles> {
+        match opened {
+            Opened::Plain(files) => Ok(files),
+            Opened::Pinned(mut pinned) => {
+                let verified = settle(&mut pinned, &mut View::new(false))?;
+                let _ = self.verified.set(verified);
+                Ok(pinned.files)
+            }
+        }
+    }
+
+    /// Opens its files, and hashes them where that is needed.
+    pub(crate) fn files(&self, verify: bool) -> anyhow::Result<ModelFiles> {
+        self.settle(self.open(verify)?)
+    }
+
+    /// Loads it, in a process that does not confine itself.
+    pub(crate) fn load(&self, engine: &EngineArgs, outputs: usize) -> anyhow::Result<Engine> {
+        let options = engine.options(outputs);
+        let files = Engine::open_files(self.files(engine.verify)?, &options)?;
+        Ok(Engine::load_files(files, &options)?)
+    }
+}
+
+impl Opened {
+    /// The open files.
+    pub(crate) fn files(&self) -> &ModelFiles {
+        match self {
+            Opened::Pinned(pinned) => &pinned.files,
+            Opened::Plain(files) => files,
+        }
+    }
+}
+
+/// Hashes a stored model where that is needed, with a word about why.
+pub(crate) fn settle(pinned: &mut Pinned, view: &mut View) -> anyhow::Result<Verified> {
+    let Some(why) = pinned.question() else {
+        return Ok(pinned.settle(|| ())?.0);
+    };
+    view.begin(
+        &format!("verifying {} ({why})", pinned.name),
+        Some(pinned.size()),
+        0,
+    );
+    let watch = view.watch();
+    // A pool of this size, and not rayon's own: that looks at files for the number of cores, which a
+    // confined process must not.
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads(None))
+        .build()?;
+    let settled = pool.install(|| pinned.settle(|| watch.another()));
+    match settled {
+        Ok((verified, kept)) => {
+            view.end();
+            if let Some(why) = kept {
+                eprintln!(
+                    "hob: {}: that it was verified cannot be remembered ({}), so it will be verified at every start",
+                    Plain(&pinned.name),
+                    Plain(&why.to_string())
+                );
+            }
+            Ok(verified)
+        }
+        Err(error) => {
+            view.clear();
+            Err(error.into())
+        }
+    }
+}
