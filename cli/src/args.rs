@@ -1,8 +1,9 @@
 //! The command line.
 
 use crate::commands::{
-    bench, chat, completions, cp, doctor, export, import, kernels, list, logits, path, perplexity,
-    privacy, pull, recommend, rm, roofline, run, show, synth, template, tokenize, verify,
+    bench, bundle, chat, completions, cp, doctor, export, import, kernels, list, logits, path,
+    perplexity, privacy, pull, recommend, rm, roofline, run, show, synth, template, tokenize,
+    verify,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hob::{EngineOptions, KvElem, WeightsMode};
@@ -47,6 +48,8 @@ pub(crate) enum Command {
     Verify(verify::VerifyArgs),
     /// Write a stored model's original file
     Export(export::ExportArgs),
+    /// Take stored models to a machine without a network, in one file
+    Bundle(bundle::BundleArgs),
     /// Give a stored model a second name
     Cp(cp::CpArgs),
     /// Print where a stored model lies
@@ -75,6 +78,9 @@ pub(crate) enum Command {
     Completions(completions::CompletionsArgs),
     /// Write manual pages
     Man(completions::ManArgs),
+    /// Open files for a conversation; started by `hob chat`
+    #[command(hide = true)]
+    ChatBroker(chat::BrokerArgs),
 }
 
 /// How the engine runs; the same for every command that loads a model.

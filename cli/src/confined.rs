@@ -24,6 +24,12 @@ pub(crate) struct ConfinementArgs {
     no_sandbox: bool,
 }
 
+/// The first step: what was inherited is closed, and nobody may look in. What else the process will need
+/// is opened between this and [`Begun::open`].
+pub(crate) struct Begun {
+    how: ConfinementArgs,
+}
+
 /// A model whose files are open, in a confined process.
 pub(crate) struct Opened {
     files: ModelFiles,
@@ -32,51 +38,67 @@ pub(crate) struct Opened {
     report: Option<Report>,
 }
 
-/// Opens the model, then gives up the right to open anything else. Everything but the model and
-/// standard input must have been read, and no thread started.
-pub(crate) fn open(
-    mode: Mode,
-    model: &Model,
-    engine: &EngineArgs,
-    outputs: usize,
-    confinement: ConfinementArgs,
-) -> anyhow::Result<Opened> {
-    let options = engine.options(outputs);
-    if confinement.no_sandbox {
-        eprintln!(
-            "warning: without confinement, as asked: this process may open files and connections"
-        );
+impl ConfinementArgs {
+    /// Begins; before anything is opened that shall stay open.
+    pub(crate) fn begin(self) -> anyhow::Result<Begun> {
+        match self.no_sandbox {
+            true => eprintln!(
+                "warning: without confinement, as asked: this process may open files and connections"
+            ),
+            false => privacy::shed().context("cannot confine this process")?,
+        }
+        Ok(Begun { how: self })
+    }
+}
+
+impl Begun {
+    /// Whether the user wants no confinement.
+    pub(crate) fn is_off(&self) -> bool {
+        self.how.no_sandbox
+    }
+
+    /// Opens the model, then gives up the right to open anything else. Everything but the model and
+    /// standard input must have been read or opened, and no thread started.
+    pub(crate) fn open(
+        self,
+        mode: Mode,
+        model: &Model,
+        engine: &EngineArgs,
+        outputs: usize,
+    ) -> anyhow::Result<Opened> {
+        let options = engine.options(outputs);
         let opened = model.open(engine.verify)?;
         let files = Engine::open_files(opened.files().clone(), &options)?;
+        let report = match self.how.no_sandbox {
+            true => None,
+            false => Some(self.confine(mode)?),
+        };
         model.settle(opened)?;
-        return Ok(Opened {
+        Ok(Opened {
             files,
             options,
-            report: None,
-        });
+            report,
+        })
     }
-    privacy::shed().context("cannot confine this process")?;
-    let opened = model.open(engine.verify)?;
-    let files = Engine::open_files(opened.files().clone(), &options)?;
-    let report = privacy::confine(mode)
-        .context("cannot confine this process; `--no-sandbox` runs without confinement")?;
-    let weaknesses: Vec<String> = report
-        .weaknesses()
-        .map(|(layer, why)| format!("{layer}: {why}"))
-        .collect();
-    if !weaknesses.is_empty() {
-        let weaknesses = weaknesses.join("; ");
-        if confinement.require_sandbox {
-            bail!("this system cannot enforce all that --require-sandbox asks for: {weaknesses}");
+
+    fn confine(self, mode: Mode) -> anyhow::Result<Report> {
+        let report = privacy::confine(mode)
+            .context("cannot confine this process; `--no-sandbox` runs without confinement")?;
+        let weaknesses: Vec<String> = report
+            .weaknesses()
+            .map(|(layer, why)| format!("{layer}: {why}"))
+            .collect();
+        if !weaknesses.is_empty() {
+            let weaknesses = weaknesses.join("; ");
+            if self.how.require_sandbox {
+                bail!(
+                    "this system cannot enforce all that --require-sandbox asks for: {weaknesses}"
+                );
+            }
+            eprintln!("warning: this system enforces confinement in part: {weaknesses}");
         }
-        eprintln!("warning: this system enforces confinement in part: {weaknesses}");
+        Ok(report)
     }
-    model.settle(opened)?;
-    Ok(Opened {
-        files,
-        options,
-        report: Some(report),
-    })
 }
 
 impl Opened {

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod bundle;
 mod catalogue;
 mod commands;
 mod confined;

@@ -12,8 +12,8 @@ use hob::{Engine, ModelFiles};
 
 use crate::args::EngineArgs;
 use crate::commands::{pull, threads};
-use crate::store::{Installed, Pinned, Store, Verified};
-use crate::terminal::{Plain, bytes};
+use crate::store::{Installed, Pinned, Store, StoreError, Verified};
+use crate::terminal::bytes;
 use crate::view::View;
 
 /// A model that is there.
@@ -24,6 +24,8 @@ pub(crate) struct Model {
     pub(crate) installed: Option<Installed>,
     /// How its bytes are known, once it is open.
     pub(crate) verified: OnceCell<Verified>,
+    /// Bytes of its open files.
+    pub(crate) bytes: OnceCell<u64>,
 }
 
 impl From<Installed> for Model {
@@ -32,6 +34,7 @@ impl From<Installed> for Model {
             path: installed.path.clone(),
             installed: Some(installed),
             verified: OnceCell::new(),
+            bytes: OnceCell::new(),
         }
     }
 }
@@ -54,6 +57,7 @@ impl Model {
                 path: model.to_owned(),
                 installed,
                 verified: OnceCell::new(),
+                bytes: OnceCell::new(),
             });
         }
         let name = model.to_string_lossy();
@@ -77,15 +81,20 @@ impl Model {
 
     /// Opens its files; with `verify`, they will be hashed though they look unchanged. Parses nothing.
     pub(crate) fn open(&self, verify: bool) -> anyhow::Result<Opened> {
-        match &self.installed {
-            Some(installed) => Ok(Opened::Pinned(installed.open(verify)?)),
+        let opened = match &self.installed {
+            Some(installed) => Opened::Pinned(installed.open(verify)?),
             None if verify => bail!(
                 "{} is not in the store, so no hash of it is known that --verify could compare with; \
                  `hob import` takes it into the store",
                 self.path.display()
             ),
-            None => Ok(Opened::Plain(ModelFiles::open(&self.path)?)),
-        }
+            None => Opened::Plain(ModelFiles::open(&self.path)?),
+        };
+        let files = opened.files();
+        let parts = files.parts.iter().map(|part| part.bytes.len());
+        let bytes = parts.chain(files.side.values().map(|side| side.len()));
+        let _ = self.bytes.set(bytes.map(|n| n as u64).sum());
+        Ok(opened)
     }
 
     /// Hashes what [`Model::open`] opened, where that is needed.
@@ -93,7 +102,10 @@ impl Model {
         match opened {
             Opened::Plain(files) => Ok(files),
             Opened::Pinned(mut pinned) => {
-                let verified = settle(&mut pinned, &mut View::new(false))?;
+                let verified = match pinned.question() {
+                    None => pinned.settle(|| ())?.0,
+                    Some(_) => settle(&mut pinned, &mut View::new(false))?,
+                };
                 let _ = self.verified.set(verified);
                 Ok(pinned.files)
             }
@@ -124,37 +136,38 @@ impl Opened {
 }
 
 /// Hashes a stored model where that is needed, with a word about why.
-pub(crate) fn settle(pinned: &mut Pinned, view: &mut View) -> anyhow::Result<Verified> {
-    let Some(why) = pinned.question() else {
-        return Ok(pinned.settle(|| ())?.0);
-    };
-    view.begin(
-        &format!("verifying {} ({why})", pinned.name),
-        Some(pinned.size()),
-        0,
-    );
+pub(crate) fn settle(pinned: &mut Pinned, view: &mut View) -> Result<Verified, StoreError> {
+    if let Some(why) = pinned.question() {
+        let what = format!("verifying {} ({why})", pinned.name);
+        view.begin(&what, Some(pinned.size()), 0);
+    }
     let watch = view.watch();
-    // A pool of this size, and not rayon's own: that looks at files for the number of cores, which a
-    // confined process must not.
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads(None))
-        .build()?;
-    let settled = pool.install(|| pinned.settle(|| watch.another()));
-    match settled {
-        Ok((verified, kept)) => {
-            view.end();
-            if let Some(why) = kept {
-                eprintln!(
-                    "hob: {}: that it was verified cannot be remembered ({}), so it will be verified at every start",
-                    Plain(&pinned.name),
-                    Plain(&why.to_string())
-                );
-            }
-            Ok(verified)
-        }
+    let settled = on_all_cores(|| pinned.settle(|| watch.another()));
+    let (verified, kept) = match settled {
+        Ok(settled) => settled,
         Err(error) => {
             view.clear();
-            Err(error.into())
+            return Err(error);
         }
+    };
+    view.end();
+    if let Some(why) = kept {
+        view.say(&format!(
+            "{}: cannot remember that it was verified ({why}), so it will be at every start",
+            pinned.name
+        ));
+    }
+    Ok(verified)
+}
+
+/// Does bulk work on a pool of threads of its own, and not rayon's: that looks at files for the number of
+/// cores, which a confined process must not. Without memory for them, on rayon's all the same.
+pub(crate) fn on_all_cores<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    match rayon::ThreadPoolBuilder::new()
+        .num_threads(threads(None))
+        .build()
+    {
+        Ok(pool) => pool.install(work),
+        Err(_) => work(),
     }
 }

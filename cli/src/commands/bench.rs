@@ -8,7 +8,7 @@ use crate::model::Model;
 use crate::report;
 use anyhow::bail;
 use clap::Args;
-use hob::{Cancel, Profile, Request, Sampling, SessionOptions};
+use hob::{Cancel, Engine, Profile, Request, Sampling, SessionOptions};
 use hob_kernels::ceiling::Ceiling;
 use profile::Phase;
 use std::ops::ControlFlow;
@@ -115,7 +115,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     };
     if args.json {
         let mut report = serde_json::json!({
-            "model": path.file_name().map(|n| n.to_string_lossy()),
+            "model": model.path.file_name().map(|n| n.to_string_lossy()),
             "prompt": args.prompt, "gen": args.r#gen, "repeat": args.repeat,
             "threads": engine.threads(), "isa": engine.isa().name(), "load_s": load_s,
             "prefill_tok_s": prefill_tok_s, "decode_tok_s": decode_tok_s,

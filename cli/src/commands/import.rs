@@ -11,6 +11,7 @@ use hob_models::packed::Preamble;
 use super::pull::name_of_file;
 use crate::facts;
 use crate::intake::{self, Original, PACKING_SPACE, Unshared};
+use crate::model::settle;
 use crate::other::{self, Offer};
 use crate::store::{
     Arrival, How, Installed, ModelKind, Store, StoreError, StoredFile, Verified, plain_name,
@@ -242,12 +243,23 @@ fn import(
     match store.find(name) {
         Ok(Some(present)) if !force => {
             if is_same(&present, offer, view)? {
-                view.say("it is here already");
-                return Ok(present);
+                let settled = present
+                    .open(false)
+                    .and_then(|mut open| settle(&mut open, view));
+                match settled {
+                    Ok(_) => {
+                        view.say("it is here already");
+                        return Ok(present);
+                    }
+                    // The same model, sound, is what is about to come.
+                    Err(damaged @ StoreError::Damaged { .. }) => view.say(&damaged.to_string()),
+                    Err(other) => return Err(other.into()),
+                }
+            } else {
+                let name = present.manifest.name;
+                let source_ = present.manifest.source;
+                return Err(StoreError::Taken { name, source_ }.into());
             }
-            let name = present.manifest.name;
-            let source_ = present.manifest.source;
-            return Err(StoreError::Taken { name, source_ }.into());
         }
         Ok(_) => {}
         Err(damaged @ StoreError::Damaged { .. }) => view.say(&damaged.to_string()),

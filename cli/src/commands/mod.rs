@@ -1,6 +1,7 @@
 //! One file a command: its arguments, and what it does.
 
 pub(crate) mod bench;
+pub(crate) mod bundle;
 pub(crate) mod chat;
 pub(crate) mod completions;
 pub(crate) mod cp;
@@ -43,6 +44,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Rm(args) => rm::run(&args)?,
         Command::Verify(args) => return verify::run(&args),
         Command::Export(args) => export::run(&args)?,
+        Command::Bundle(args) => bundle::run(&args)?,
         Command::Cp(args) => cp::run(&args)?,
         Command::Path(args) => path::run(&args)?,
         Command::Show(args) => show::run(&args)?,
@@ -59,6 +61,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Recommend(args) => recommend::run(&args)?,
         Command::Completions(args) => completions::completions(&args)?,
         Command::Man(args) => completions::man(&args)?,
+        Command::ChatBroker(args) => chat::run_broker(&args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -18,6 +18,7 @@ use hob_models::files::{Keep, Kind, ModelFile};
 use crate::catalogue;
 use crate::facts;
 use crate::intake::{self, Original, PACKING_SPACE};
+use crate::model::settle;
 use crate::store::{
     Arrival, How, Installed, ModelKind, ORIGINALS, Store, StoreError, StoredFile, Verified,
     bytes_in,
@@ -103,7 +104,7 @@ pub(crate) fn run(args: PullArgs) -> anyhow::Result<()> {
 
 /// How a model came to be in the store.
 enum Pulled {
-    /// It was here; its size was compared, its bytes were not.
+    /// It was here; its bytes were compared if it did not look as it did when they were last.
     Here(Installed),
     /// It was downloaded, verified and packed.
     Now(Installed),
@@ -278,7 +279,17 @@ fn usable(store: &Store, plan: &Plan, view: &mut View) -> anyhow::Result<Option<
         None => plan.source.as_ref() == Some(&found.manifest.source),
     };
     if is_same {
-        return Ok(Some(found));
+        let settled = found
+            .open(false)
+            .and_then(|mut open| settle(&mut open, view));
+        return match settled {
+            Ok(_) => Ok(Some(found)),
+            Err(damaged @ StoreError::Damaged { .. }) => {
+                view.say(&damaged.to_string());
+                Ok(None)
+            }
+            Err(other) => Err(other.into()),
+        };
     }
     let name = found.manifest.name;
     let source_ = found.manifest.source;

@@ -5,7 +5,7 @@
 
 use super::template::TemplateFile;
 use crate::args::EngineArgs;
-use crate::confined::{self, ConfinementArgs};
+use crate::confined::ConfinementArgs;
 use crate::model::Model;
 use crate::sampling_args::SamplingArgs;
 use crate::store::{self, Store};
@@ -165,7 +165,8 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let template = template.transpose()?;
     let person = std::io::stderr().is_terminal();
     let start = Instant::now();
-    let opened = confined::open(Mode::Run, &model, &args.engine, 1, args.confinement)?;
+    let begun = args.confinement.begin()?;
+    let opened = begun.open(Mode::Run, &model, &args.engine, 1)?;
     let mut loaded = start.elapsed();
     let prompt = read_prompt(if prompt_is_piped {
         prompt.filter(|&p| p == "-")

@@ -36,7 +36,7 @@ pub(crate) use crate::commands::pull::ensure_default_model;
 use beneath::Access;
 pub(crate) use change::Arrival;
 use manifest::MANIFEST_LIMIT;
-pub(crate) use manifest::{MANIFEST, Manifest, ModelKind, StoredFile};
+pub(crate) use manifest::{MANIFEST, Manifest, ModelKind, StoredFile, is_plain};
 pub(crate) use pinned::Pinned;
 pub(crate) use verified::{How, Verified};
 
@@ -124,7 +124,8 @@ pub(crate) enum StoreError {
     Disk(#[from] FetchError),
 }
 
-fn remedy(name: &str) -> String {
+/// What to do about a damaged model.
+pub(crate) fn remedy(name: &str) -> String {
     match catalogue::find(name) {
         Some(entry) => format!("`hob pull {}` fetches it again", entry.name),
         None => format!("`hob rm {name}` deletes it; then pull or import it again"),
@@ -319,9 +320,36 @@ impl Store {
         name: &str,
         progress: &mut dyn Progress,
     ) -> Result<FolderLock, StoreError> {
+        let folder = folder_name(name)?;
         let locks = self.locks()?;
-        let file = format!("{}.lock", folder_name(name)?);
+        self.close(&folder)?;
+        let file = format!("{folder}.lock");
         Ok(FolderLock::take(&locks, &file, progress)?)
+    }
+
+    /// Makes the folders that a change of this model writes to this user's alone, if others could enter
+    /// them, and refuses links among them. Not the root: it may be a folder of more than hob.
+    fn close(&self, folder: &str) -> Result<(), StoreError> {
+        let own = ["models", "staging", "locks"].map(|name| self.root.join(name));
+        for dir in own.into_iter().chain([self.model_dir(folder)]) {
+            let Ok(found) = fs::symlink_metadata(&dir) else {
+                continue;
+            };
+            if found.is_symlink() {
+                let why = "it is a symbolic link, which hob does not follow in its store; set HOB_HOME \
+                           to where models shall be";
+                return Err(io_error("write to", &dir)(io::Error::other(why)));
+            }
+            #[cfg(unix)]
+            {
+                use std::os::unix::fs::PermissionsExt;
+                // Somebody else's folder stays as it is.
+                if found.permissions().mode() & 0o077 != 0 {
+                    let _ = fs::set_permissions(&dir, fs::Permissions::from_mode(0o700));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The right to write the model in this folder, if nobody has it.
@@ -385,7 +413,7 @@ fn read_manifest(root: &Path, folder: &str) -> io::Result<Vec<u8>> {
 }
 
 /// A model's name as the name of a folder: lower case, on every file system.
-fn folder_name(name: &str) -> Result<String, StoreError> {
+pub(crate) fn folder_name(name: &str) -> Result<String, StoreError> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || ".-_:".contains(c);
     let starts_well = name.starts_with(|c: char| c.is_ascii_alphanumeric());
     if !starts_well || !name.chars().all(is_plain) || name.len() > 200 {

@@ -14,10 +14,11 @@ use std::io;
 use hob_fetch::Digest;
 use hob_models::error::Error;
 use hob_models::files::{ModelFile, ModelFiles, SIDE_FILES, read_side};
+use hob_models::mapping::Bytes;
 use hob_models::packed::{Watch, original_sha256};
 use rayon::prelude::*;
 
-use super::beneath::{self, Access};
+use super::beneath::Access;
 use super::verified::{How, Record, Stamp, VERIFIED, Verified, forget};
 use super::{Installed, ModelKind, StoreError, StoredFile};
 
@@ -67,6 +68,12 @@ impl Installed {
         Ok(part)
     }
 
+    /// Reads a small file that lies beside weights.
+    pub(crate) fn read_side(&self, stored: &StoredFile) -> Result<Bytes, StoreError> {
+        let file = self.open_file(&stored.file)?;
+        read_side(&self.file(stored), file).map_err(|e| self.damaged(e.to_string()))
+    }
+
     /// Opens all files, and compares the small ones beside weights with their hashes. Those with weights
     /// are taken to be the pinned ones if they look as they did when they were last hashed; never so with
     /// `anew`.
@@ -74,15 +81,13 @@ impl Installed {
         let (mut parts, mut sides) = (Vec::new(), BTreeMap::new());
         for stored in &self.manifest.files {
             let side = SIDE_FILES.iter().find(|name| **name == stored.file);
-            match (self.manifest.kind, side) {
-                (ModelKind::Safetensors, Some(name)) => {
-                    let file = self.open_file(name)?;
-                    let bytes = read_side(&self.file(stored), file)
-                        .map_err(|e| self.damaged(e.to_string()))?;
+            match side.filter(|_| !self.manifest.is_weights(stored)) {
+                Some(name) => {
+                    let bytes = self.read_side(stored)?;
                     compare(stored, Digest::of(&bytes)).map_err(|why| self.damaged(why))?;
                     sides.insert(*name, bytes);
                 }
-                _ => parts.push((stored.clone(), self.open_part(stored)?)),
+                None => parts.push((stored.clone(), self.open_part(stored)?)),
             }
         }
         let state = match self.looked_the_same(&stamps(&parts)) {

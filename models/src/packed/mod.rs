@@ -13,7 +13,7 @@ mod preamble;
 mod write;
 
 pub use cache::{cache_lookup, cached};
-pub use hash::original_sha256;
+pub use hash::{original_sha256, original_to};
 pub use preamble::{CONTAINER_VERSION, MAGIC, MAX_SHIFT, PREAMBLE_BYTES, Preamble};
 pub use write::{PackOptions, pack_file, unpack_to, verify};
 

@@ -79,9 +79,13 @@ pub const RUN: &[Call] = &[
     call!(
         SYS_ioctl,
         &[Is(1, TCGETS as u64)],
+        &[Is(1, TCGETS2 as u64)],
         &[Is(1, TCSETS as u64)],
         &[Is(1, TCSETSW as u64)],
         &[Is(1, TCSETSF as u64)],
+        &[Is(1, TCSETS2 as u64)],
+        &[Is(1, TCSETSW2 as u64)],
+        &[Is(1, TCSETSF2 as u64)],
         &[Is(1, TIOCGWINSZ as u64)],
         &[Is(1, TIOCGPGRP as u64)],
         &[Is(1, FIONREAD as u64)]
@@ -147,12 +151,12 @@ pub const RUN: &[Call] = &[
 pub const CHAT: &[Call] = &[
     // Two sockets that lead to each other: a signal handler wakes the editor by them.
     call!(SYS_socketpair, &[Is(0, AF_UNIX as u64)]),
-    call!(
-        SYS_recvfrom,
-        // From a socket of such a pair; there are no others.
-        &[Is(4, 0)]
-    ),
-    call!(SYS_sendto, &[Is(4, 0), Is(5, 0)]),
+    call!(SYS_ioctl, &[Is(1, FIONBIO as u64)]),
+    #[cfg(target_arch = "x86_64")]
+    call!(SYS_select),
+    call!(SYS_pselect6),
+    // By the pair alone: no address is given.
+    call!(SYS_sendto, &[Bits(4, u64::MAX, 0), Bits(5, u64::MAX, 0)]),
     // Ctrl-Z stops the foreground programs of this terminal, this one among them.
     call!(SYS_kill, &[Is(0, 0), Is(1, SIGTSTP as u64)]),
 ];

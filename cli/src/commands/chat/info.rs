@@ -3,7 +3,6 @@
 use super::Chat;
 use crate::terminal::bytes;
 use hob::privacy::State;
-use std::path::Path;
 
 impl Chat {
     /// The rows of `/info`. Texts from files are not made harmless here.
@@ -36,7 +35,8 @@ impl Chat {
                 row("source", format!("{}, licence {}", m.source, m.licence));
             }
             None => {
-                row("size", bytes(size(&self.model.path)));
+                let open = self.model.bytes.get().copied().unwrap_or_default();
+                row("size", bytes(open));
                 row(
                     "sha256",
                     "not known: the file is not in the store".to_owned(),
@@ -88,6 +88,13 @@ impl Chat {
                 }
             }
         }
+        let apart = match &self.confinement {
+            Some(_) => {
+                "for /save, /load and /edit, by a process beside this one that has no network"
+            }
+            None => "for /save, /load and /edit, by a process beside this one",
+        };
+        row("files", apart.to_owned());
         let saved = match &self.place {
             Some(place) => format!("saved in or loaded from {}, not encrypted", place.display()),
             None => "in memory only, never written unless you /save it".to_owned(),
@@ -95,14 +102,5 @@ impl Chat {
         row("conversation", saved);
         row("", "memory is not locked against swapping yet".to_owned());
         rows
-    }
-}
-
-/// Bytes of a file, or of the files in a folder.
-fn size(path: &Path) -> u64 {
-    let of_file = |path: &Path| std::fs::metadata(path).map_or(0, |m| m.len());
-    match std::fs::read_dir(path) {
-        Ok(entries) => entries.flatten().map(|e| of_file(&e.path())).sum(),
-        Err(_) => of_file(path),
     }
 }

@@ -4,11 +4,12 @@
 //! A message of several lines: pasted at once, between `"""`, with `\` at the ends of lines, or with
 //! Alt-Enter.
 
+use super::broker::Broker;
 use super::commands;
 use crate::style::Look;
 use crate::terminal::{Plain, bytes, steers};
 use anyhow::Context as _;
-use rustyline::completion::{Completer, FilenameCompleter, Pair};
+use rustyline::completion::{Completer, Pair};
 use rustyline::error::ReadlineError;
 use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
@@ -20,6 +21,7 @@ use rustyline::{
 };
 use std::borrow::Cow;
 use std::io::{BufRead, IsTerminal, Read as _, Write};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -63,8 +65,12 @@ pub(super) enum Input {
 }
 
 impl Input {
-    /// The standard input as it is; `parameters` are what `/params` completes.
-    pub(super) fn open(color: bool, parameters: Vec<String>) -> anyhow::Result<Input> {
+    /// The standard input as it is; `parameters` are what `/params` completes, `files` lists folders.
+    pub(super) fn open(
+        color: bool,
+        parameters: Vec<String>,
+        files: Rc<Broker>,
+    ) -> anyhow::Result<Input> {
         let person = std::io::stdin().is_terminal();
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         if !person || dumb {
@@ -93,7 +99,7 @@ impl Input {
         editor.set_helper(Some(Typing {
             color,
             parameters,
-            files: FilenameCompleter::new(),
+            files,
         }));
         let idle = Arc::new(AtomicBool::new(false));
         let key = |code, modifiers| Event::from(KeyEvent(code, modifiers));
@@ -276,7 +282,8 @@ impl ConditionalEventHandler for Enter {
 pub(super) struct Typing {
     color: bool,
     parameters: Vec<String>,
-    files: FilenameCompleter,
+    /// Lists folders.
+    files: Rc<Broker>,
 }
 
 impl Helper for Typing {}
@@ -321,7 +328,7 @@ impl Completer for Typing {
         &self,
         line: &str,
         pos: usize,
-        context: &Context<'_>,
+        _: &Context<'_>,
     ) -> rustyline::Result<(usize, Vec<Pair>)> {
         let typed = line.get(..pos).unwrap_or_default();
         if !typed.starts_with('/') {
@@ -333,7 +340,15 @@ impl Completer for Typing {
         let start = typed.rfind([' ', '=']).map_or(0, |at| at + 1);
         let last = typed.get(start..).unwrap_or_default();
         match command {
-            "/load" | "/save" => self.files.complete(line, pos, context),
+            "/load" | "/save" => {
+                // What cannot be listed has no completions.
+                let (start, names) = self.files.complete(line, pos).unwrap_or_default();
+                let pair = |(display, replacement)| Pair {
+                    display,
+                    replacement,
+                };
+                Ok((start, names.into_iter().map(pair).collect()))
+            }
             "/params" if typed.matches(' ').count() == 1 => {
                 let names = self.parameters.iter().map(String::as_str);
                 Ok((start, matching(last, names.chain(["reset"]))))

@@ -2,11 +2,12 @@
 //!
 //! `repl` reads lines and runs commands, `turn` has a message answered, `conversation` holds what was
 //! said, `screen` shows it. History is in memory; nothing of a conversation is written unless `/save` is
-//! asked for.
+//! asked for. The process that does all this may open nothing once it is confined; `broker` is the one
+//! beside it that opens files and starts editors.
 
+mod broker;
 mod commands;
 mod conversation;
-mod editor;
 mod info;
 mod input;
 mod markdown;
@@ -19,13 +20,14 @@ mod turn;
 
 use super::template::TemplateFile;
 use crate::args::EngineArgs;
-use crate::confined::{self, ConfinementArgs, Opened};
+use crate::confined::{ConfinementArgs, Opened};
 use crate::model::Model;
 use crate::sampling_args::SamplingArgs;
 use crate::store;
 use crate::style::ColorArg;
 use crate::thinking::ThinkArgs;
 use anyhow::{Context, bail};
+use broker::Broker;
 use clap::Args;
 use conversation::Conversation;
 use hob::privacy::{Mode, Report};
@@ -36,6 +38,7 @@ use settings::{Settings, WhenFullArg};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 
 #[derive(Args)]
@@ -102,6 +105,8 @@ struct Chat {
     engine: Engine,
     /// What holds this process.
     confinement: Option<Report>,
+    /// What opens files for it.
+    broker: Rc<Broker>,
     session: Session,
     conversation: Conversation,
     /// How the conversation is rendered.
@@ -148,21 +153,31 @@ impl Chat {
     }
 }
 
+pub(crate) use broker::{BrokerArgs, run as run_broker};
+
 pub(crate) fn run(args: ChatArgs) -> anyhow::Result<ExitCode> {
-    // Mistakes that need no model are found first.
-    let loaded = args.load.as_deref().map(saved::path);
-    let mut conversation = match &loaded {
-        Some(path) => saved::load(path)?,
-        None => Conversation::default(),
+    let begun = args.confinement.begin()?;
+    let broker = Rc::new(Broker::start(&begun)?);
+    // A missing model is fetched, by a process of its own, before anything of a conversation is read.
+    let model = find_model(args.model.as_deref(), args.yes)?;
+    let (loaded, mut conversation) = match &args.load {
+        Some(path) => {
+            let (path, conversation) = broker.load(path)?;
+            (Some(path), conversation)
+        }
+        None => (None, Conversation::default()),
     };
     if let Some(system) = &args.system {
         conversation.set_system(system.clone());
     }
-    let model = find_model(args.model.as_deref(), args.yes)?;
+    let template = args.template.as_deref().map(TemplateFile::read);
+    let template = template.transpose()?;
     let thoughts = args.thinking.shown(std::io::stdout().is_terminal());
     let screen = Screen::new(args.color, !args.no_wrap, thoughts);
+    // The terminal is opened while that can be done.
+    let input = Input::open(screen.color(), Settings::names(), broker.clone())?;
     screen.progress("loading the model");
-    let opened = confined::open(Mode::Broker, &model, &args.engine, 1, args.confinement);
+    let opened = begun.open(Mode::Chat, &model, &args.engine, 1);
     let loaded_model = opened.and_then(Opened::load);
     screen.progress("");
     let (engine, confinement) = loaded_model?;
@@ -173,10 +188,7 @@ pub(crate) fn run(args: ChatArgs) -> anyhow::Result<ExitCode> {
         eprintln!("hob: {}: {caveat}", model.path.display());
     }
     let options = ChatOptions {
-        template: match &args.template {
-            Some(file) => Some(TemplateFile::read(file)?.parse(&engine)?),
-            None => None,
-        },
+        template: template.map(|file| file.parse(&engine)).transpose()?,
         think: args.thinking.think(),
         ..ChatOptions::default()
     };
@@ -193,7 +205,6 @@ pub(crate) fn run(args: ChatArgs) -> anyhow::Result<ExitCode> {
         ..SessionOptions::default()
     });
     let cancel = Cancel::new();
-    let input = Input::open(screen.color(), Settings::names())?;
     let (raised, waits) = (cancel.clone(), input.waits_for_lines());
     let stop = move || match waits.load(Relaxed) {
         // Nobody else would notice: lines are read without an editor.
@@ -204,6 +215,7 @@ pub(crate) fn run(args: ChatArgs) -> anyhow::Result<ExitCode> {
     let mut chat = Chat {
         engine,
         confinement,
+        broker,
         session,
         conversation,
         options,

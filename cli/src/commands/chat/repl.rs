@@ -3,7 +3,7 @@
 
 use super::commands::{self, Command, Think};
 use super::input::{Input, Read, unquote};
-use super::{Chat, editor, saved};
+use super::{Chat, saved};
 use crate::style::Look;
 use crate::terminal::{chain, is_broken_pipe};
 use anyhow::{Context, anyhow, bail};
@@ -132,8 +132,7 @@ impl Chat {
             Command::System(Some(text)) => self.set_system(text)?,
             Command::Save { path, overwrite } => self.save(path.as_deref(), overwrite)?,
             Command::Load(path) => {
-                let path = saved::path(&path);
-                let conversation = saved::load(&path)?;
+                let (path, conversation) = self.broker.load(&path)?;
                 let before = std::mem::replace(&mut self.conversation, conversation);
                 if let Err(e) = self.take_up(&path) {
                     self.conversation = before;
@@ -233,7 +232,8 @@ impl Chat {
         // What was saved there or loaded from there is this conversation.
         let own = self.place.as_ref() == Some(&place);
         let name = self.model_name();
-        saved::save(&self.conversation, &name, &place, overwrite || own)?;
+        self.broker
+            .save(&self.conversation, &name, place.clone(), overwrite || own)?;
         self.screen.note(&format!(
             "{} messages saved in {}, NOT encrypted: whoever can read the file can read them",
             self.conversation.messages().len(),
@@ -311,7 +311,7 @@ impl Chat {
             .last_question()
             .unwrap_or_default()
             .to_owned();
-        let new = editor::edit(&old);
+        let new = self.broker.edit(&old);
         // Ctrl-C in the editor was meant for the editor.
         self.cancel.reset();
         let new = new?;

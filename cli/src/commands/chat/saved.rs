@@ -22,6 +22,23 @@ pub(super) fn path(text: &str) -> PathBuf {
     }
 }
 
+/// A conversation as the text of a file says it.
+pub(super) fn document(conversation: &Conversation, model: &str) -> Value {
+    let system = conversation.system().map(|s| Message::new("system", s));
+    let messages: Vec<Value> = system
+        .iter()
+        .chain(conversation.messages())
+        .map(|m| Value::Object(m.fields().clone()))
+        .collect();
+    json!({
+        "format": FORMAT,
+        "version": 1,
+        "note": NOTE,
+        "model": model,
+        "messages": messages,
+    })
+}
+
 /// Writes a conversation. An existing file is replaced only with `overwrite`.
 pub(super) fn save(
     conversation: &Conversation,
@@ -49,19 +66,7 @@ pub(super) fn save(
             folder.display()
         );
     }
-    let system = conversation.system().map(|s| Message::new("system", s));
-    let messages: Vec<Value> = system
-        .iter()
-        .chain(conversation.messages())
-        .map(|m| Value::Object(m.fields().clone()))
-        .collect();
-    let file = json!({
-        "format": FORMAT,
-        "version": 1,
-        "note": NOTE,
-        "model": model,
-        "messages": messages,
-    });
+    let file = document(conversation, model);
     let name = || {
         format!(
             "cannot save to {}; give another place, as in `/save ~/chat.json`",
@@ -129,7 +134,11 @@ pub(super) fn load(path: &Path) -> anyhow::Result<Conversation> {
     parse(value).map_err(|why| anyhow::anyhow!("{name} is not a saved conversation: {why}"))
 }
 
-fn parse(value: Value) -> Result<Conversation, String> {
+/// The conversation that a document holds.
+///
+/// # Errors
+/// What it lacks, without quoting it.
+pub(super) fn parse(value: Value) -> Result<Conversation, String> {
     let list = match value {
         Value::Array(list) => list,
         Value::Object(mut fields) => {
