@@ -93,7 +93,7 @@ pub(crate) struct EngineArgs {
     /// Force an instruction set: scalar; avx2, avxvnni, avx512; neon, dotprod, i8mm [default: $HOB_ISA, else the best]
     #[arg(long, value_name = "NAME")]
     pub(crate) isa: Option<String>,
-    /// How weights are held: packed in memory, or straight off the mapped file
+    /// How weights are held
     #[arg(long, value_enum, default_value_t = WeightsArg::Auto)]
     pub(crate) weights: WeightsArg,
     /// Keep the packed form of a model file in this folder and map it from there
@@ -117,6 +117,8 @@ pub(crate) enum WeightsArg {
     Auto,
     /// The file's own order, no copy; slower, same bits
     Mapped,
+    /// As `auto`, with files read into private memory and not mapped
+    Owned,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -137,6 +139,7 @@ impl EngineArgs {
                 (Some(folder), _) => WeightsMode::Cached(folder.clone()),
                 (None, WeightsArg::Auto) => WeightsMode::Auto,
                 (None, WeightsArg::Mapped) => WeightsMode::Mapped,
+                (None, WeightsArg::Owned) => WeightsMode::Owned,
             },
             kv: match self.kv {
                 KvArg::F32 => KvElem::F32,

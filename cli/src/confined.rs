@@ -51,6 +51,19 @@ impl ConfinementArgs {
     }
 }
 
+/// A loaded model, in a process confined as `hob run` is: for commands that read all else before.
+pub(crate) fn load(
+    model: &Model,
+    engine: &EngineArgs,
+    outputs: usize,
+    confinement: ConfinementArgs,
+) -> anyhow::Result<Engine> {
+    let opened = confinement
+        .begin()?
+        .open(Mode::Run, model, engine, outputs)?;
+    Ok(opened.load()?.0)
+}
+
 impl Begun {
     /// Whether the user wants no confinement.
     pub(crate) fn is_off(&self) -> bool {
@@ -69,10 +82,7 @@ impl Begun {
         let options = engine.options(outputs);
         let opened = model.open(engine.verify)?;
         let files = Engine::open_files(opened.files().clone(), &options)?;
-        let report = match self.how.no_sandbox {
-            true => None,
-            false => Some(self.confine(mode)?),
-        };
+        let report = self.confine(mode)?;
         model.settle(opened)?;
         Ok(Opened {
             files,
@@ -81,7 +91,28 @@ impl Begun {
         })
     }
 
-    fn confine(self, mode: Mode) -> anyhow::Result<Report> {
+    /// Opens the model, then gives up the right to open anything else: for commands that read a model's
+    /// metadata, and load no engine.
+    pub(crate) fn read(self, model: &Model) -> anyhow::Result<ModelFiles> {
+        let opened = model.open(false)?;
+        self.confine_reader()?;
+        model.settle(opened)
+    }
+
+    /// Gives up the right to open anything else, as `hob run` does: for commands that read a model's
+    /// metadata, and load no engine.
+    pub(crate) fn confine_reader(self) -> anyhow::Result<()> {
+        self.confine(Mode::Run)?;
+        // Asked for the number of cores, rayon would read files that say it.
+        let threads = rayon::ThreadPoolBuilder::new().num_threads(hob_kernels::pool::cores());
+        threads.build_global().context("cannot start threads")
+    }
+
+    /// Without confinement, if that is the user's wish, there is no report.
+    fn confine(self, mode: Mode) -> anyhow::Result<Option<Report>> {
+        if self.how.no_sandbox {
+            return Ok(None);
+        }
         let report = privacy::confine(mode)
             .context("cannot confine this process; `--no-sandbox` runs without confinement")?;
         let weaknesses: Vec<String> = report
@@ -97,7 +128,7 @@ impl Begun {
             }
             eprintln!("warning: this system enforces confinement in part: {weaknesses}");
         }
-        Ok(report)
+        Ok(Some(report))
     }
 }
 

@@ -21,12 +21,15 @@ mod store;
 mod style;
 mod terminal;
 mod thinking;
+mod vault;
 mod view;
 
 use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // Where the system has no such thing, a model file that is cut short while in use ends the program.
+    let _ = hob::guard_mappings();
     let cli = args::Cli::parse();
     match commands::run(cli) {
         Ok(code) => code,

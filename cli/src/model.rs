@@ -1,4 +1,4 @@
-//! The model that a MODEL argument means, from its name to open files and to a loaded engine.
+//! The model that a MODEL argument means, from its name to open files.
 //!
 //! In: what the user typed. Out: a path, with the store's manifest if it is a model of the store; then its
 //! open files, of which the store's are compared with what is pinned ([`crate::store::Pinned`]). A file
@@ -8,9 +8,8 @@ use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use hob::{Engine, ModelFiles};
+use hob::ModelFiles;
 
-use crate::args::EngineArgs;
 use crate::commands::{pull, threads};
 use crate::store::{Installed, Pinned, Store, StoreError, Verified};
 use crate::terminal::bytes;
@@ -110,18 +109,6 @@ impl Model {
                 Ok(pinned.files)
             }
         }
-    }
-
-    /// Opens its files, and hashes them where that is needed.
-    pub(crate) fn files(&self, verify: bool) -> anyhow::Result<ModelFiles> {
-        self.settle(self.open(verify)?)
-    }
-
-    /// Loads it, in a process that does not confine itself.
-    pub(crate) fn load(&self, engine: &EngineArgs, outputs: usize) -> anyhow::Result<Engine> {
-        let options = engine.options(outputs);
-        let files = Engine::open_files(self.files(engine.verify)?, &options)?;
-        Ok(Engine::load_files(files, &options)?)
     }
 }
 

@@ -92,8 +92,20 @@ pub enum Error {
         found: String,
     },
     /// The file was changed after it was opened.
-    #[error("{}: changed while it was in use; open it again", Shown(path))]
+    #[error(
+        "{}: the file was changed while it was in use; load the model again when nothing writes to it",
+        Shown(path)
+    )]
     Changed {
+        /// The file concerned.
+        path: PathBuf,
+    },
+    /// The file has become shorter since it was opened, or the disk could not read part of it.
+    #[error(
+        "{}: the file was cut short while it was in use (or the disk failed); restore it, and load the model again",
+        Shown(path)
+    )]
+    CutShort {
         /// The file concerned.
         path: PathBuf,
     },

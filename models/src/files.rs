@@ -93,6 +93,14 @@ impl ModelFile {
         })
     }
 
+    /// The same file read into private memory, if it is mapped: see [`Keep::Owned`].
+    pub fn into_owned(self) -> Result<ModelFile> {
+        match &self.mapping {
+            Some(mapping) => ModelFile::from_bytes(&self.path, mapping.read_owned()?),
+            None => Ok(self),
+        }
+    }
+
     /// Reads the pages of `range` in, if the file is mapped. A hint: it may do nothing.
     pub(crate) fn populate(&self, range: std::ops::Range<usize>) {
         if let Some(mapping) = &self.mapping {
@@ -122,7 +130,17 @@ impl ModelFile {
         self.mapping.as_ref().map(|m| m.id())
     }
 
-    /// An error if the file is mapped and was changed since.
+    /// Whether its bytes are read from the disk as they are needed.
+    pub fn is_mapped(&self) -> bool {
+        self.mapping.is_some()
+    }
+
+    /// An error if the file is mapped and was cut short or written to since: [`Mapping::check_in_use`].
+    pub fn check_in_use(&self) -> Result<()> {
+        self.mapping.as_ref().map_or(Ok(()), |m| m.check_in_use())
+    }
+
+    /// An error if the file is mapped and was changed since: [`Mapping::check_unchanged`].
     pub fn check_unchanged(&self) -> Result<()> {
         self.mapping
             .as_ref()
@@ -217,6 +235,13 @@ impl ModelFiles {
         })
     }
 
+    /// The same model with the files that are mapped read into private memory.
+    pub fn into_owned(mut self) -> Result<ModelFiles> {
+        let parts = self.parts.into_iter().map(ModelFile::into_owned);
+        self.parts = parts.collect::<Result<_>>()?;
+        Ok(self)
+    }
+
     /// A model of GGUF parts (packed or not) that are open, in their order; `path` is the first one's.
     pub fn of_gguf_parts(path: &Path, parts: Vec<ModelFile>) -> ModelFiles {
         ModelFiles {
@@ -241,9 +266,14 @@ impl ModelFiles {
         }
     }
 
-    /// An error if any of the mapped files was changed since it was opened.
-    pub fn check_unchanged(&self) -> Result<()> {
-        self.parts.iter().try_for_each(ModelFile::check_unchanged)
+    /// What came of reading these files; or, if one of them was cut short or written to meanwhile, that
+    /// error: another one would only be its consequence, and a result would be of no state of the file.
+    pub fn checked<T, E: From<Error>>(
+        &self,
+        read: std::result::Result<T, E>,
+    ) -> std::result::Result<T, E> {
+        self.parts.iter().try_for_each(ModelFile::check_in_use)?;
+        read
     }
 }
 

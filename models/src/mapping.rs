@@ -2,15 +2,17 @@
 //! filled once and then shared. Paths and lengths enter; [`Bytes`], cheap clones of parts of such memory,
 //! leave. The one place of `unsafe` in this crate. It knows no file format.
 //!
-//! A file that another process shortens while it is mapped raises SIGBUS on access. The program turns that
-//! into an error with a signal handler; an embedder who cannot should load into owned memory
+//! A file that another process shortens while it is mapped raises SIGBUS on access. A program turns that
+//! into an error with [`guard_mappings`]; an embedder who cannot should load into owned memory
 //! ([`read_owned`]).
 
 #![allow(unsafe_code)]
 
+mod guard;
+
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek};
 use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use std::sync::Arc;
 use memmap2::{Mmap, MmapMut, MmapOptions};
 
 use crate::error::{Error, Result};
+pub use guard::guard_mappings;
 
 /// Memory that [`Bytes`] can point into. `as_ref` must give the same bytes at each call.
 pub trait Owner: AsRef<[u8]> + Send + Sync + 'static {
@@ -57,6 +60,11 @@ impl Bytes {
             start: self.start + range.start,
             len: range.end - range.start,
         })
+    }
+
+    /// Whether both are parts of the same owner.
+    pub fn shares_owner(&self, other: &Bytes) -> bool {
+        std::ptr::addr_eq(Arc::as_ptr(&self.owner), Arc::as_ptr(&other.owner))
     }
 
     /// Position of the first byte within the owner.
@@ -147,6 +155,8 @@ impl FileId {
 
 /// A whole regular file, mapped read-only. The descriptor stays open, so that a change can be noticed.
 pub struct Mapping {
+    /// Before the map, so that it goes first.
+    watched: guard::Watched,
     map: Mmap,
     file: File,
     path: PathBuf,
@@ -175,10 +185,11 @@ impl Mapping {
         // SAFETY: the map is read-only and its length is the file's at this moment. That nobody changes
         // the file meanwhile cannot be had from the system: bytes that change are read as other bytes
         // (every reader checks what it reads and keeps no references across checks), and a file that
-        // shrinks raises SIGBUS, which the module's documentation hands to the caller.
+        // shrinks raises SIGBUS, which `guard` answers if the program wants it.
         let map = unsafe { MmapOptions::new().len(len).map(&file) }
             .map_err(|e| Error::io(path, "map", e))?;
         Ok(Arc::new(Mapping {
+            watched: guard::Watched::new(map.as_ptr() as usize, map.len()),
             map,
             file,
             path: path.to_owned(),
@@ -196,19 +207,52 @@ impl Mapping {
         self.id
     }
 
-    /// An error if the file was written to or replaced in place since it was opened.
+    /// An error if what was read so far may be of several states of the file: it was cut short, or
+    /// written to. Costs one system call. A file that was renamed, deleted, or replaced by another of its
+    /// name is the same still; so is one whose links or rights were changed (so the inode's time counts
+    /// for nothing here).
+    ///
+    /// # Errors
+    /// [`Error::CutShort`], [`Error::Changed`].
+    pub fn check_in_use(&self) -> Result<()> {
+        self.compare(|now, then| now.mtime == then.mtime)
+    }
+
+    /// The same, and an error if anything of the file's identity is another: for work whose result is
+    /// kept under that identity.
+    ///
+    /// # Errors
+    /// [`Error::CutShort`], [`Error::Changed`].
     pub fn check_unchanged(&self) -> Result<()> {
+        self.compare(|now, then| now == then)
+    }
+
+    fn compare(&self, is_same: impl FnOnce(&FileId, &FileId) -> bool) -> Result<()> {
         let now = self
             .file
             .metadata()
             .map_err(|e| Error::io(&self.path, "stat", e))?;
-        if FileId::of(&now) == self.id {
-            Ok(())
-        } else {
-            Err(Error::Changed {
-                path: self.path.clone(),
-            })
+        let now = FileId::of(&now);
+        let path = || self.path.clone();
+        if self.watched.is_cut() || now.size < self.id.size {
+            return Err(Error::CutShort { path: path() });
         }
+        if now.size == self.id.size && is_same(&now, &self.id) {
+            return Ok(());
+        }
+        Err(Error::Changed { path: path() })
+    }
+
+    /// Reads the file into private memory, through the descriptor that was mapped. An error if it was
+    /// changed since it was opened.
+    pub fn read_owned(&self) -> Result<Bytes> {
+        let file = self.file.try_clone();
+        let mut file = file.map_err(|e| Error::io(&self.path, "read", e))?;
+        file.rewind()
+            .map_err(|e| Error::io(&self.path, "read", e))?;
+        let bytes = read_owned_file(file, self.id, &self.path)?;
+        self.check_unchanged()?;
+        Ok(bytes)
     }
 
     /// Reads the pages of `range` in, so that later accesses do not wait for the disk. A hint: it may do
@@ -330,7 +374,12 @@ fn read_owned_file(mut file: File, id: FileId, path: &Path) -> Result<Bytes> {
         .map_err(|_| Error::io(path, "read", std::io::ErrorKind::FileTooLarge.into()))?;
     let mut memory = Anonymous::zeroed(len)?;
     file.read_exact(memory.as_mut())
-        .map_err(|e| Error::io(path, "read", e))?;
+        .map_err(|e| match e.kind() {
+            std::io::ErrorKind::UnexpectedEof => Error::CutShort {
+                path: path.to_owned(),
+            },
+            _ => Error::io(path, "read", e),
+        })?;
     Ok(memory.freeze())
 }
 
@@ -468,8 +517,74 @@ mod tests {
         assert_eq!(&*bytes, &content[..]);
         assert_eq!(&*read_owned(&path).unwrap(), &content[..]);
         map.check_unchanged().unwrap();
-        std::fs::write(&path, &content[..299_999]).unwrap();
+        map.check_in_use().unwrap();
+        // Neither another name nor its end is a change of what is mapped.
+        let other = dir.path().join("other");
+        std::fs::rename(&path, &other).unwrap();
+        map.check_in_use().unwrap();
+        std::fs::copy(&other, &path).unwrap();
+        std::fs::remove_file(&other).unwrap();
+        map.check_in_use().unwrap();
         assert!(matches!(map.check_unchanged(), Err(Error::Changed { .. })));
+        assert_eq!(&*bytes, &content[..]);
+
+        let map = Mapping::open(&path).unwrap();
+        map.check_unchanged().unwrap();
+        let mut longer = content.clone();
+        longer.push(0);
+        std::fs::write(&path, &longer).unwrap();
+        assert!(matches!(map.check_in_use(), Err(Error::Changed { .. })));
+        assert!(matches!(map.check_unchanged(), Err(Error::Changed { .. })));
+        std::fs::write(&path, &content[..299_999]).unwrap();
+        assert!(matches!(map.check_in_use(), Err(Error::CutShort { .. })));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    #[cfg_attr(miri, ignore)] // file maps
+    fn what_is_cut_off_a_mapped_file_reads_as_zeros_and_is_told() {
+        guard_mappings().unwrap();
+        guard_mappings().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let content: Vec<u8> = (0..1_000_000u32).map(|i| (i % 251) as u8 + 1).collect();
+        for left in [0, 1, 4096, 500_000, 999_999] {
+            let path = dir.path().join(left.to_string());
+            std::fs::write(&path, &content).unwrap();
+            let map = Mapping::open(&path).unwrap();
+            let (again, bytes) = (Mapping::open(&path).unwrap(), Bytes::new(map.clone()));
+            assert_eq!(bytes[999_999], content[999_999]);
+            let file = File::options().write(true).open(&path).unwrap();
+            file.set_len(left).unwrap();
+            // From both ends at once, on many threads.
+            std::thread::scope(|scope| {
+                for thread in 0..8 {
+                    let bytes = bytes.clone();
+                    scope.spawn(move || {
+                        let page = |i: usize| if thread % 2 == 0 { i } else { 244 - i };
+                        for at in (0..=244).map(|i| page(i) * 4096) {
+                            let byte = std::hint::black_box(bytes[at]);
+                            let whole = (at as u64) < left;
+                            assert_eq!(byte, if whole { content_at(at) } else { 0 });
+                        }
+                    });
+                }
+            });
+            // Longer again, and its time put back: what was read is remembered.
+            file.set_len(1_000_000).unwrap();
+            let then = std::time::UNIX_EPOCH
+                + std::time::Duration::new(map.id.mtime.0 as u64, map.id.mtime.1 as u32);
+            file.set_modified(then).unwrap();
+            let touched = left < 244 * 4096;
+            assert_eq!(map.check_in_use().is_err(), touched, "{left}");
+            if touched {
+                assert!(matches!(map.check_in_use(), Err(Error::CutShort { .. })));
+            }
+            // Nobody read the other map.
+            again.check_in_use().unwrap();
+        }
+        fn content_at(at: usize) -> u8 {
+            (at % 251) as u8 + 1
+        }
     }
 
     #[test]

@@ -129,7 +129,12 @@ impl Weights {
     }
 
     /// Parses files that were opened before. Opens nothing.
-    pub fn parse(mut files: ModelFiles) -> Result<Weights> {
+    pub fn parse(files: ModelFiles) -> Result<Weights> {
+        let watched = files.clone();
+        watched.checked(Weights::parse_files(files))
+    }
+
+    fn parse_files(mut files: ModelFiles) -> Result<Weights> {
         let Some(first) = files.parts.first() else {
             return Err(Error::malformed(
                 &files.path,

@@ -5,19 +5,22 @@
 
 use crate::error::{LoadError, SessionError};
 use crate::load::{self, Prepared};
+use crate::lower::Loaded;
 use crate::memory::MemoryPlan;
 use crate::sampling::{ModelSampling, Sampling, SamplingError};
 use crate::session::{Cancel, Session, SessionOptions};
+use crate::state::Fingerprint;
 use hob_kernels::isa::Isa;
 use hob_kernels::kv::{KvElem, KvLayout};
 use hob_kernels::pool::cores;
 use hob_kernels::program::{Machine, Profile};
-use hob_models::files::ModelFiles;
+use hob_models::files::{ModelFile, ModelFiles};
 use hob_models::plan::Model;
 use hob_models::template::ChatTemplates;
 use hob_models::tokenizer::Tokenizer;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 
 /// How weights reach the kernels. All give the same bits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,6 +32,18 @@ pub enum WeightsMode {
     Mapped,
     /// As `Auto`, but the packed form of a foreign file is kept in this folder and mapped.
     Cached(PathBuf),
+    /// As `Auto`, but files are read into private memory instead of mapped: no later change of a file
+    /// matters, nothing of [`guard_mappings`](crate::guard_mappings) is needed, and no other process sees
+    /// in the page cache which weights were read. A file that is not packed needs twice its size while
+    /// it is packed.
+    Owned,
+}
+
+impl WeightsMode {
+    /// Whether foreign files are packed into memory.
+    pub(crate) fn packs_in_memory(&self) -> bool {
+        matches!(self, WeightsMode::Auto | WeightsMode::Owned)
+    }
 }
 
 /// Choices made when a model is loaded.
@@ -73,22 +88,91 @@ pub(crate) struct Inner {
     pub(crate) layouts: Arc<[KvLayout]>,
     pub(crate) batch: usize,
     pub(crate) outputs: usize,
+    /// Width of a row of logits.
+    pub(crate) vocab: usize,
+    /// A session gave up what may be in the working memory, while others were using it.
+    stale: AtomicBool,
     pub(crate) tokenizer: Option<Tokenizer>,
     pub(crate) templates: Option<ChatTemplates>,
     name: Option<String>,
-    model: Model,
+    pub(crate) model: Model,
+    /// What the program reads; shared with it.
+    pub(crate) weights: Vec<Loaded>,
+    pub(crate) kv: KvElem,
+    /// A digest of the model's files, if the caller gave one.
+    pub(crate) identity: OnceLock<[u8; 32]>,
+    pub(crate) fingerprint: OnceLock<Fingerprint>,
     memory: MemoryPlan,
     pub(crate) isa: Isa,
-    threads: usize,
+    pub(crate) threads: usize,
     tokenizer_refusal: Option<String>,
     sampling: ModelSampling,
+    /// The files that weights are read from as they are needed.
+    mapped: Vec<ModelFile>,
 }
 
 impl Inner {
+    /// An error if a mapped file was cut short or written to: what was computed may then be of zeros or
+    /// of other weights.
+    pub(crate) fn check_files(&self) -> Result<(), SessionError> {
+        Ok(self.mapped.iter().try_for_each(ModelFile::check_in_use)?)
+    }
+
     /// The threads and working memory, when it is this caller's turn. A poisoned lock means that
     /// a caller's callback panicked; the machine holds nothing that a new batch would read.
-    pub(crate) fn machine(&self) -> MutexGuard<'_, Machine> {
-        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn machine(&self) -> Turn<'_> {
+        Turn {
+            machine: self.machine.lock().unwrap_or_else(PoisonError::into_inner),
+            _after: AfterTurn(self),
+        }
+    }
+
+    /// Wipes the working memory: now, or at the end of the turn that somebody else has.
+    pub(crate) fn wipe(&self) {
+        self.stale.store(true, SeqCst);
+        self.wipe_stale();
+    }
+
+    fn wipe_stale(&self) {
+        // Whoever has the machine looks again when its turn is over.
+        while self.stale.load(SeqCst) {
+            let mut machine = match self.machine.try_lock() {
+                Ok(machine) => machine,
+                Err(TryLockError::Poisoned(machine)) => machine.into_inner(),
+                Err(TryLockError::WouldBlock) => return,
+            };
+            self.stale.store(false, SeqCst);
+            machine.wipe();
+        }
+    }
+}
+
+/// The machine, for as long as it is somebody's turn.
+pub(crate) struct Turn<'a> {
+    machine: MutexGuard<'a, Machine>,
+    /// Dropped after the machine is free again.
+    _after: AfterTurn<'a>,
+}
+
+impl std::ops::Deref for Turn<'_> {
+    type Target = Machine;
+
+    fn deref(&self) -> &Machine {
+        &self.machine
+    }
+}
+
+impl std::ops::DerefMut for Turn<'_> {
+    fn deref_mut(&mut self) -> &mut Machine {
+        &mut self.machine
+    }
+}
+
+struct AfterTurn<'a>(&'a Inner);
+
+impl Drop for AfterTurn<'_> {
+    fn drop(&mut self) {
+        self.0.wipe_stale();
     }
 }
 
@@ -112,7 +196,8 @@ impl Engine {
     }
 
     /// [`Engine::open`] of files that the caller has opened: with [`WeightsMode::Cached`] they are
-    /// exchanged for those of the cache, else they stay as they are.
+    /// exchanged for those of the cache, with [`WeightsMode::Owned`] read into memory, else they stay as
+    /// they are.
     ///
     /// # Errors
     /// As [`Engine::open`].
@@ -125,15 +210,21 @@ impl Engine {
     /// # Errors
     /// As [`Engine::load`].
     pub fn load_files(files: ModelFiles, options: &EngineOptions) -> Result<Engine, LoadError> {
+        let watched = files.clone();
+        watched.checked(Engine::load_watched(files, options))
+    }
+
+    fn load_watched(files: ModelFiles, options: &EngineOptions) -> Result<Engine, LoadError> {
         let isa = Isa::choose(options.isa.as_deref())?;
         let threads = threads(options);
         let (prepared, memory) = on_threads(threads, || {
             let prepared = Prepared::new(files)?;
             let memory = prepared.memory_plan(options, threads)?;
-            memory.check_available()?;
+            memory.check_available(prepared.held_already(options))?;
             Ok::<_, LoadError>((prepared.pack(&options.weights)?, memory))
         })?;
         let name = prepared.name();
+        let mapped = load::mapped_files(&prepared.model, &prepared.weights);
         let Prepared {
             model,
             weights,
@@ -150,6 +241,8 @@ impl Engine {
         let machine = Machine::new(program, isa, threads, options.batch, outputs)?;
         Ok(Engine {
             inner: Arc::new(Inner {
+                vocab: machine.vocab(),
+                stale: AtomicBool::new(false),
                 machine: Mutex::new(machine),
                 layouts,
                 batch: options.batch,
@@ -158,11 +251,16 @@ impl Engine {
                 templates,
                 name,
                 model,
+                weights: loaded,
+                kv: options.kv,
+                identity: OnceLock::new(),
+                fingerprint: OnceLock::new(),
                 memory,
                 isa,
                 threads,
                 tokenizer_refusal,
                 sampling,
+                mapped,
             }),
         })
     }
@@ -176,7 +274,9 @@ impl Engine {
         options: &EngineOptions,
     ) -> Result<MemoryPlan, LoadError> {
         let threads = threads(options);
-        Prepared::new(Engine::open(path, options)?)?.memory_plan(options, threads)
+        let files = Engine::open(path, options)?;
+        let plan = |files| Prepared::new(files)?.memory_plan(options, threads);
+        files.clone().checked(plan(files))
     }
 
     /// A new, empty sequence.
@@ -214,9 +314,11 @@ impl Engine {
     /// of decoding, on the same bytes. The best of several readers, each of which reads all of them once.
     ///
     /// # Errors
-    /// A worker thread failed.
+    /// A worker thread failed, or a mapped file changed.
     pub fn read_bandwidth(&self) -> Result<f64, SessionError> {
-        let (bytes, seconds) = self.inner.machine().read_weights()?;
+        let read = self.inner.machine().read_weights();
+        self.inner.check_files()?;
+        let (bytes, seconds) = read?;
         Ok(bytes as f64 / 1e9 / seconds)
     }
 
@@ -269,7 +371,7 @@ impl Engine {
 
 /// Does bulk work (packing, building tables) on that many threads of its own. Without memory for them,
 /// on the threads that rayon keeps for the whole process.
-fn on_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn on_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
     match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
         Ok(pool) => pool.install(work),
         Err(_) => work(),

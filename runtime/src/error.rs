@@ -97,6 +97,10 @@ pub enum SessionError {
     /// The sampling options, or what they leave to choose.
     #[error(transparent)]
     Sampling(#[from] SamplingError),
+    /// The model's file was cut short or written to while it was in use, so that what was computed since is
+    /// worth nothing; no token of it was handed out. The engine stays unusable: load the model again.
+    #[error(transparent)]
+    Weights(#[from] hob_models::error::Error),
     /// The engine failed.
     #[error(transparent)]
     Run(RunError),

@@ -51,14 +51,18 @@ impl Inspection {
     /// # Errors
     /// As [`crate::Engine::load`].
     pub fn open(path: impl AsRef<Path>, options: &EngineOptions) -> Result<Inspection, LoadError> {
-        Inspection::of_files(load::open(path.as_ref(), &options.weights)?, options)
+        Inspection::of(load::open(path.as_ref(), &options.weights)?, options)
     }
 
-    /// [`Inspection::open`] of files that are open: see [`crate::Engine::open_files`].
+    /// The second half of [`Inspection::open`], after [`crate::Engine::open`]: opens nothing.
     ///
     /// # Errors
-    /// As [`crate::Engine::load_files`].
-    pub fn of_files(files: ModelFiles, options: &EngineOptions) -> Result<Inspection, LoadError> {
+    /// As [`crate::Engine::load`].
+    pub fn of(files: ModelFiles, options: &EngineOptions) -> Result<Inspection, LoadError> {
+        files.clone().checked(Inspection::read(files, options))
+    }
+
+    fn read(files: ModelFiles, options: &EngineOptions) -> Result<Inspection, LoadError> {
         let threads = crate::engine::threads(options);
         let prepared = Prepared::new(files)?;
         let memory = prepared.memory_plan(options, threads)?;

@@ -11,7 +11,7 @@ use hob_kernels::kv::KvElem;
 use hob_kernels::program::{
     Blob, PAGE_POSITIONS, Program, WeightMatrix, decode_bytes, working_bytes,
 };
-use hob_models::files::ModelFiles;
+use hob_models::files::{ModelFile, ModelFiles};
 use hob_models::plan::{Model, WeightDecl, WeightKind};
 use hob_models::template::ChatTemplates;
 use hob_models::tokenizer::Tokenizer;
@@ -35,11 +35,16 @@ pub(crate) fn open(path: &Path, mode: &WeightsMode) -> Result<ModelFiles, LoadEr
     from_cache(ModelFiles::open(path)?, mode)
 }
 
-/// The files, or those that a cache has of them.
+/// The files as the mode wants them: those that a cache has of them, or read into memory.
 pub(crate) fn from_cache(files: ModelFiles, mode: &WeightsMode) -> Result<ModelFiles, LoadError> {
     match mode {
         WeightsMode::Cached(folder) => Ok(packed::cached(files, folder, &())?),
-        _ => Ok(files),
+        WeightsMode::Owned => {
+            let needed = files.parts.iter().map(|p| p.bytes.len() as u64).sum();
+            crate::memory::check(needed)?;
+            Ok(files.into_owned()?)
+        }
+        WeightsMode::Auto | WeightsMode::Mapped => Ok(files),
     }
 }
 
@@ -66,10 +71,18 @@ impl Prepared {
 
     /// Moves the weights to where the mode wants them.
     pub(crate) fn pack(mut self, mode: &WeightsMode) -> Result<Prepared, LoadError> {
-        if *mode == WeightsMode::Auto && !self.packed_file() {
+        if mode.packs_in_memory() && !self.packed_file() {
             self.weights = self.weights.packed_in_memory(&())?;
         }
         Ok(self)
+    }
+
+    /// Bytes of the plan that opening the files has taken: those of packed files read into memory.
+    pub(crate) fn held_already(&self, options: &EngineOptions) -> u64 {
+        match options.weights == WeightsMode::Owned && self.packed_file() {
+            true => self.weights.tensor_bytes(),
+            false => 0,
+        }
     }
 
     pub(crate) fn packed_file(&self) -> bool {
@@ -100,7 +113,10 @@ impl Prepared {
                 WeightKind::Vector { .. } => vectors += u64::from(decl.cols) * 4,
             }
         }
-        let in_memory = options.weights == WeightsMode::Auto && !self.packed_file();
+        let in_memory = match options.weights {
+            WeightsMode::Owned => true,
+            _ => options.weights.packs_in_memory() && !self.packed_file(),
+        };
         Ok(MemoryPlan {
             mapped: if in_memory { 0 } else { matrices },
             packed: if in_memory { matrices } else { 0 },
@@ -169,6 +185,26 @@ fn tensor<'a>(weights: &'a Weights, decl: &WeightDecl) -> Result<&'a Tensor, Loa
         });
     }
     Ok(tensor)
+}
+
+/// The mapped files that matrices are read from as they are needed: those whose change would change weights.
+pub(crate) fn mapped_files(model: &Model, weights: &Weights) -> Vec<ModelFile> {
+    let matrices = model.weights.iter().filter_map(|decl| match decl.kind {
+        WeightKind::Matrix => weights.tensor(&decl.name),
+        // Copied.
+        WeightKind::Vector { .. } => None,
+    });
+    let holds = |file: &&ModelFile| {
+        let is_in = |tensor: &Tensor| tensor.bytes.shares_owner(&file.bytes);
+        file.is_mapped() && matrices.clone().any(is_in)
+    };
+    weights
+        .files()
+        .parts
+        .iter()
+        .filter(holds)
+        .cloned()
+        .collect()
 }
 
 /// All declared weights: matrices by reference to their bytes, vectors as f32.

@@ -47,13 +47,17 @@ impl MemoryPlan {
     }
 
     /// Refuses a model that cannot run here: its own memory, with one page of cache, must fit
-    /// what the system has available.
-    pub(crate) fn check_available(&self) -> Result<(), LoadError> {
-        let needed = self.own(1);
-        match available() {
-            Some(available) if needed > available => Err(LoadError::Memory { needed, available }),
-            _ => Ok(()),
-        }
+    /// what the system has available; `held` bytes of it were taken before.
+    pub(crate) fn check_available(&self, held: u64) -> Result<(), LoadError> {
+        check(self.own(1).saturating_sub(held))
+    }
+}
+
+/// Refuses what needs more bytes than the system has available.
+pub(crate) fn check(needed: u64) -> Result<(), LoadError> {
+    match available() {
+        Some(available) if needed > available => Err(LoadError::Memory { needed, available }),
+        _ => Ok(()),
     }
 }
 

@@ -4,6 +4,7 @@
 mod profile;
 
 use crate::args::EngineArgs;
+use crate::confined::{self, ConfinementArgs};
 use crate::model::Model;
 use crate::report;
 use anyhow::bail;
@@ -48,6 +49,8 @@ pub(crate) struct BenchArgs {
     json: bool,
     #[command(flatten)]
     engine: EngineArgs,
+    #[command(flatten)]
+    confinement: ConfinementArgs,
 }
 
 /// The middle of a sample; the mean of the middle two of an even one.
@@ -66,7 +69,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     }
     let model = Model::find(&args.model)?;
     let start = Instant::now();
-    let engine = model.load(&args.engine, 1)?;
+    let engine = confined::load(&model, &args.engine, 1, args.confinement)?;
     let load_s = start.elapsed().as_secs_f64();
     let vocab = engine.model().hparams.vocab;
     // A fixed sequence over the whole vocabulary: speed does not depend on which tokens.

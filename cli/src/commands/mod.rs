@@ -49,7 +49,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Path(args) => path::run(&args)?,
         Command::Show(args) => show::run(&args)?,
         Command::Privacy(args) => return privacy::run(&args),
-        Command::Logits(args) => logits::run(&args)?,
+        Command::Logits(args) => return logits::run(&args),
         Command::Perplexity(args) => perplexity::run(&args)?,
         Command::Bench(args) => bench::run(&args)?,
         Command::Kernels(args) => kernels::run(&args)?,

@@ -6,6 +6,7 @@
 //! negative log-likelihood; its error is the standard error of that mean, carried through `exp`.
 
 use crate::args::EngineArgs;
+use crate::confined::{self, ConfinementArgs};
 use crate::model::Model;
 use anyhow::{Context, bail};
 use clap::Args;
@@ -32,6 +33,8 @@ pub(crate) struct PerplexityArgs {
     json: bool,
     #[command(flatten)]
     engine: EngineArgs,
+    #[command(flatten)]
+    confinement: ConfinementArgs,
 }
 
 /// Sums over scored tokens.
@@ -65,7 +68,7 @@ pub(crate) fn run(args: &PerplexityArgs) -> anyhow::Result<()> {
     let model = Model::find(&args.model)?;
     let text = std::fs::read_to_string(&args.file)
         .with_context(|| format!("cannot read {}", args.file.display()))?;
-    let engine = model.load(&args.engine, ROWS)?;
+    let engine = confined::load(&model, &args.engine, ROWS, args.confinement)?;
     let Some(tokenizer) = engine.tokenizer() else {
         bail!("this model has no tokenizer that hob knows, so a text cannot be scored");
     };

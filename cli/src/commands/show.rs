@@ -1,6 +1,7 @@
 //! `hob show`: what a model is, what it needs, and the plan of its forward pass.
 
 use crate::args::EngineArgs;
+use crate::confined::ConfinementArgs;
 use crate::model::Model;
 use crate::terminal::{Plain, bytes};
 use clap::Args;
@@ -22,14 +23,20 @@ pub(crate) struct ShowArgs {
     json: bool,
     #[command(flatten)]
     engine: EngineArgs,
+    #[command(flatten)]
+    confinement: ConfinementArgs,
 }
 
 pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
     let model = Model::find(&args.model)?;
-    let options = args.engine.options(1);
-    let files = Engine::open_files(model.files(args.engine.verify)?, &options)?;
-    let seen = Inspection::of_files(files, &options)?;
     let stored = &model.installed;
+    let options = args.engine.options(1);
+    let begun = args.confinement.begin()?;
+    let opened = model.open(args.engine.verify)?;
+    let files = Engine::open_files(opened.files().clone(), &options)?;
+    begun.confine_reader()?;
+    model.settle(opened)?;
+    let seen = Inspection::of(files, &options)?;
     let (hp, memory) = (&seen.model.hparams, &seen.memory);
     if args.json {
         let formats: serde_json::Map<_, _> = seen

@@ -1,6 +1,7 @@
 //! `hob tokenize`: the tokens of a text, and the text of tokens, by a model's own vocabulary. Only the
 //! model's metadata is read, never its weights.
 
+use crate::confined::ConfinementArgs;
 use crate::model::Model;
 use crate::terminal::bytes;
 use anyhow::{Context, bail};
@@ -57,11 +58,13 @@ pub(crate) struct TokenizeArgs {
     /// Many texts: a JSON string a line in, a JSON array of ids a line out
     #[arg(long, conflicts_with_all = ["text", "json"])]
     lines: bool,
+    #[command(flatten)]
+    confinement: ConfinementArgs,
 }
 
 pub(crate) fn run(args: &TokenizeArgs) -> anyhow::Result<()> {
     let model = Model::find(&args.model)?;
-    let tokenizer = open(&model)?;
+    let tokenizer = open(&model, args.confinement)?;
     if let Some(caveat) = tokenizer.caveat() {
         eprintln!("hob: {}: {caveat}", model.path.display());
     }
@@ -75,9 +78,10 @@ pub(crate) fn run(args: &TokenizeArgs) -> anyhow::Result<()> {
     out.flush().context(WRITING)
 }
 
-/// The tokenizer of a model, or of a lone `tokenizer.json`.
-fn open(model: &Model) -> anyhow::Result<Tokenizer> {
+/// The tokenizer of a model, or of a lone `tokenizer.json`; the process is confined before it is parsed.
+fn open(model: &Model, confinement: ConfinementArgs) -> anyhow::Result<Tokenizer> {
     let path = &model.path;
+    let begun = confinement.begin()?;
     if path
         .extension()
         .is_some_and(|extension| extension == "json")
@@ -90,10 +94,13 @@ fn open(model: &Model) -> anyhow::Result<Tokenizer> {
         };
         let json = read(path).with_context(|| format!("cannot read {}", path.display()))?;
         let config = read(&path.with_file_name("tokenizer_config.json")).ok();
+        begun.confine_reader()?;
         return Ok(Tokenizer::from_tokenizer_json(&json, config.as_deref())?);
     }
-    let weights = Weights::parse(model.files(false)?)?;
-    let tokenizer = text::tokenizer(&weights)?;
+    let weights = Weights::parse(begun.read(model)?)?;
+    let tokenizer = weights
+        .files()
+        .checked(text::tokenizer(&weights).map_err(anyhow::Error::new))?;
     tokenizer.with_context(|| format!("{} holds no tokenizer", path.display()))
 }
 

@@ -10,10 +10,10 @@ use std::sync::atomic::Ordering;
 
 use anyhow::Context;
 use clap::Args;
-use hob::privacy::{self, Mode};
 use rayon::prelude::*;
 use serde_json::json;
 
+use crate::confined::ConfinementArgs;
 use crate::model::on_all_cores;
 use crate::store::{Installed, Pinned, Store, StoreError, remedy};
 use crate::terminal::{Plain, bytes};
@@ -32,6 +32,8 @@ pub(crate) struct VerifyArgs {
     /// Print a JSON array
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    confinement: ConfinementArgs,
 }
 
 /// A model, and what became of it.
@@ -43,7 +45,7 @@ struct Checked {
 
 /// Runs `hob verify`; exit code 1 if a model is damaged, 130 if it was stopped.
 pub(crate) fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
-    privacy::shed().context("cannot confine this process")?;
+    let begun = args.confinement.begin()?;
     let store = Store::open()?;
     let models: Vec<Result<Installed, StoreError>> = match args.names.as_slice() {
         [] => store.list()?,
@@ -59,9 +61,7 @@ pub(crate) fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
         }
     };
     let mut open: Vec<_> = models.into_iter().map(|model| open(model?)).collect();
-    if let Err(error) = privacy::confine(Mode::Run) {
-        eprintln!("warning: not confined: {error}");
-    }
+    begun.confine_reader()?;
     let mut view = View::new(args.quiet || args.json);
     let checked = check(&mut open, &mut view)?;
     report(args, &checked)

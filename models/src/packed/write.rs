@@ -46,7 +46,9 @@ pub fn pack_file(
         ));
     }
     // Parse before anything is written: a malformed file leaves no trace.
-    let tensors = file_tensors(&src.path, src.kind, &src.bytes, false)?;
+    let tensors = file_tensors(&src.path, src.kind, &src.bytes, false);
+    src.check_in_use()?;
+    let tensors = tensors?;
     let len = src.bytes.len();
     let meter = Meter::new(watch, len as u64);
 
@@ -95,6 +97,9 @@ pub fn pack_file(
         })
     };
     let (sha256, packed) = rayon::join(hash, pack);
+    // What was written is worth keeping only if it all came from one state of the source; nor is a hash
+    // of several states a sign of damage.
+    src.check_unchanged()?;
     packed?;
     let sha256 = sha256?;
     if let (Some(found), Some(recorded)) = (sha256, options.expect)
@@ -106,8 +111,6 @@ pub fn pack_file(
             recorded,
         });
     }
-    // What was written is worth keeping only if it all came from one state of the source.
-    src.check_unchanged()?;
     src.bytes.release();
     let preamble = Preamble {
         kind: src.kind,
@@ -147,6 +150,13 @@ pub fn unpack_to(
     out: &mut (dyn Write + Send),
     watch: &dyn Watch,
 ) -> Result<[u8; 32]> {
+    let unpacked = unpack(packed, out, watch);
+    // What is read of a file that was cut short is no sign of damage.
+    packed.check_in_use()?;
+    unpacked
+}
+
+fn unpack(packed: &ModelFile, out: &mut (dyn Write + Send), watch: &dyn Watch) -> Result<[u8; 32]> {
     let preamble = Preamble::read(&packed.path, &packed.bytes)?;
     let (kind, bytes, _) = original(packed)?;
     let tensors = file_tensors(&packed.path, kind, &bytes, true)?;

@@ -8,7 +8,8 @@
 //!
 //! - [`lists`]: which system calls remain, all of them;
 //! - [`attempts`]: what `hob privacy` tries, to prove that it is refused;
-//! - `linux`: the layers themselves.
+//! - `linux`: the layers themselves;
+//! - [`memory`]: what is locked and wiped, and [`secret`]: memory for keys.
 //!
 //! An embedder's process usually has threads, files and sockets of its own. It may call [`confine`]
 //! where it is still single-threaded; else [`ConfineError::Threads`] says that Landlock would not
@@ -20,6 +21,10 @@ pub mod attempts;
 mod linux;
 #[cfg(target_os = "linux")]
 pub mod lists;
+pub mod memory;
+mod pages;
+pub mod secret;
+mod wiping;
 
 use std::fmt;
 
