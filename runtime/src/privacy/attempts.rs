@@ -6,6 +6,10 @@
 
 // Raw system calls: what a hostile program has.
 #![allow(unsafe_code)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "they are tried where they must be refused"
+)]
 
 use libc::{c_int, c_long, sockaddr, socklen_t};
 use std::ffi::CString;

@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 
 /// What Landlock is asked for: all rights of this version of its interface, which is Linux 6.15's.
-const LANDLOCK: ABI = ABI::V7;
+pub(super) const LANDLOCK: ABI = ABI::V7;
 
 fn failed<E: Display>(layer: Layer) -> impl FnOnce(E) -> ConfineError {
     move |e| ConfineError::Layer {
@@ -57,16 +57,21 @@ fn undumpable() -> rustix::io::Result<()> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
 }
 
+/// Landlock confines the calling thread and what it starts.
+pub(super) fn check_threads() -> Result<(), ConfineError> {
+    match std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count) {
+        0 | 1 => Ok(()),
+        found => Err(ConfineError::Threads { found }),
+    }
+}
+
 /// See [`super::confine_partly`].
 pub(super) fn confine(
     mode: Mode,
     layers: &[Layer],
     permit: Option<&str>,
 ) -> Result<Report, ConfineError> {
-    let found = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
-    if found > 1 {
-        return Err(ConfineError::Threads { found });
-    }
+    check_threads()?;
     // Asked for once, and then remembered by the library that maps files.
     let _ = rustix::param::page_size();
     // The filter comes last: it would refuse the calls of the other layers.
@@ -162,7 +167,6 @@ fn filter(mode: Mode, permit: Option<&str>) -> Result<State, ConfineError> {
         true => SeccompAction::KillProcess,
         false => SeccompAction::Errno(libc::EPERM.cast_unsigned()),
     };
-    let own = u64::from(std::process::id());
     let (calls, more, named, others) = match mode {
         Mode::Run => (lists::RUN, &[][..], SeccompAction::Allow, refusal),
         Mode::Chat => (lists::RUN, lists::CHAT, SeccompAction::Allow, refusal),
@@ -175,12 +179,7 @@ fn filter(mode: Mode, permit: Option<&str>) -> Result<State, ConfineError> {
     };
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
     for (_, number, alternatives) in calls.iter().chain(more) {
-        let alternatives = alternatives.iter().map(|conditions| {
-            let conditions = conditions.iter().map(|&when| condition(when, own));
-            SeccompRule::new(conditions.collect::<Result<_, _>>()?)
-        });
-        let alternatives = alternatives.collect::<Result<_, _>>();
-        let alternatives: Vec<SeccompRule> = alternatives.map_err(|e| failed(&e))?;
+        let alternatives = rules_of(alternatives)?;
         rules.entry(*number).or_default().extend(alternatives);
     }
     #[cfg(target_arch = "x86_64")]
@@ -221,6 +220,17 @@ fn filter(mode: Mode, permit: Option<&str>) -> Result<State, ConfineError> {
             "no socket, no way into other processes; so for an editor that it starts".into()
         }
     }))
+}
+
+/// The filter's rules for the alternatives of a call.
+pub(super) fn rules_of(alternatives: &[&[When]]) -> Result<Vec<SeccompRule>, ConfineError> {
+    let own = u64::from(std::process::id());
+    let rules = alternatives.iter().map(|conditions| {
+        let conditions = conditions.iter().map(|&when| condition(when, own));
+        SeccompRule::new(conditions.collect::<Result<_, _>>()?)
+    });
+    let rules = rules.collect::<Result<_, _>>();
+    rules.map_err(failed(Layer::SystemCalls))
 }
 
 fn condition(when: When, own: u64) -> Result<SeccompCondition, seccompiler::BackendError> {

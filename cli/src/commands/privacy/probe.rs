@@ -69,6 +69,10 @@ pub(super) fn run(
         bail!("a probe needs its sinks");
     };
     let folder = PathBuf::from(folder);
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a sink on this machine, before confinement"
+    )]
     let connection = TcpStream::connect(tcp).context("cannot reach the sink")?;
     let sinks = Sinks {
         tcp: tcp.parse()?,

@@ -1,5 +1,10 @@
 //! What waits for leaks: local sockets that count the bytes they receive, and a folder.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "sinks on this machine, for attempts that must not reach them"
+)]
+
 use anyhow::Context;
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
