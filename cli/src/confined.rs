@@ -1,17 +1,18 @@
 //! Loading a model in a process that has given up the network, files and programs.
 //!
-//! In: the model's path, and how much confinement the user wants. Out: a loaded engine, in a process
-//! confined by [`hob::privacy`] before the first byte of the model was parsed. What this system cannot
-//! enforce is said on standard error, before the first prompt is read.
+//! In: the model, and how much confinement the user wants. Out: a loaded engine, in a process confined by
+//! [`hob::privacy`] before the first byte of the model was parsed. What this system cannot enforce is said
+//! on standard error, before the first prompt is read; and a model of the store is compared with what is
+//! pinned: by its looks when it is opened, and where that is not enough by its bytes, after confinement.
 
 use crate::args::EngineArgs;
-use crate::workshop::{self, Job};
+use crate::model::Model;
+use crate::workshop;
 use anyhow::{Context, bail};
 use clap::Args;
 use hob::privacy::{self, Confinement, Mode, Report, memory};
 use hob::{Engine, EngineOptions, ModelFiles, WeightsMode};
 use hob_models::packed::cache_lookup;
-use std::path::Path;
 
 /// How a command confines itself.
 #[derive(Args, Clone, Copy)]
@@ -57,12 +58,12 @@ impl ConfinementArgs {
 /// read all else before.
 pub(crate) fn load(
     rules: impl Into<Confinement>,
-    path: &Path,
+    model: &Model,
     engine: &EngineArgs,
     outputs: usize,
     confinement: ConfinementArgs,
 ) -> anyhow::Result<Engine> {
-    let opened = confinement.begin()?.open(rules, path, engine, outputs)?;
+    let opened = confinement.begin()?.open(rules, model, engine, outputs)?;
     Ok(opened.load()?.0)
 }
 
@@ -77,13 +78,15 @@ impl Begun {
     pub(crate) fn open(
         self,
         rules: impl Into<Confinement>,
-        path: &Path,
+        model: &Model,
         engine: &EngineArgs,
         outputs: usize,
     ) -> anyhow::Result<Opened> {
         let options = engine.options(outputs);
-        let files = self.files(path, &options)?;
+        let opened = model.open(engine.verify)?;
+        let files = self.packed(opened.files().clone(), &options)?;
         let report = self.confine(&rules.into())?;
+        model.settle(opened)?;
         Ok(Opened {
             files,
             options,
@@ -91,17 +94,26 @@ impl Begun {
         })
     }
 
-    /// A model's files; those of `--cache` are made by another process, which parses them.
-    pub(crate) fn files(&self, path: &Path, options: &EngineOptions) -> anyhow::Result<ModelFiles> {
+    /// A model's files, or their packed forms in `--cache`, which another process makes, for it parses
+    /// them.
+    pub(crate) fn packed(
+        &self,
+        files: ModelFiles,
+        options: &EngineOptions,
+    ) -> anyhow::Result<ModelFiles> {
         let WeightsMode::Cached(folder) = &options.weights else {
-            return Ok(Engine::open(path, options)?);
+            return Ok(files);
         };
-        let job = Job::Cache {
-            model: path.to_owned(),
-            folder: folder.clone(),
-        };
-        workshop::have_done(&job, self.is_off())?;
-        Ok(cache_lookup(ModelFiles::open(path)?, folder)?)
+        workshop::into_cache(&files.path, folder, self.is_off())?;
+        Ok(cache_lookup(files, folder)?)
+    }
+
+    /// Opens the model, then gives up the right to open anything else: for commands that read a model's
+    /// metadata, and load no engine.
+    pub(crate) fn read(self, model: &Model) -> anyhow::Result<ModelFiles> {
+        let opened = model.open(false)?;
+        self.confine_reader()?;
+        model.settle(opened)
     }
 
     /// Gives up the right to open anything else, as `hob run` does: for commands that read a model's

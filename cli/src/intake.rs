@@ -17,7 +17,6 @@ use hob_models::packed::{PackOptions, Preamble, pack_file, verify};
 
 use crate::store::{ModelKind, StoredFile};
 use crate::view::View;
-use crate::workshop::{self, Job};
 use serde::{Deserialize, Serialize};
 
 /// What packing wants free beside the size of the original.
@@ -93,33 +92,15 @@ pub(crate) fn already_packed(
     })
 }
 
-/// Packs an original to `staging`/`stored`, in a process that can do nothing else; its hash is computed on
-/// the way, compared and recorded. A file that is packed already is copied, and checked.
+/// Packs an original to `staging`/`stored`; its hash is computed on the way, compared and recorded. A file
+/// that is packed already is copied, and checked. Parses the file: see [`crate::workshop`].
 pub(crate) fn pack(
-    original: &Original,
-    staging: &Path,
-    stored: &str,
-    view: &View,
-) -> anyhow::Result<StoredFile> {
-    let (file, is_quiet) = view.shows();
-    let job = Job::Store {
-        original: original.clone(),
-        staging: staging.to_owned(),
-        stored: stored.to_owned(),
-        file,
-        is_quiet,
-    };
-    workshop::have_done(&job, false)?.context("nothing was packed")
-}
-
-/// [`pack`] in this process, of a file that is open.
-pub(crate) fn pack_here(
-    file: ModelFile,
     original: &Original,
     staging: &Path,
     stored: &str,
     view: &mut View,
 ) -> anyhow::Result<StoredFile> {
+    let file = ModelFile::open(&original.path, Keep::Mapped)?;
     let path = staging.join(stored);
     let total = file.bytes.len() as u64;
     if file.kind == Kind::Packed {

@@ -5,6 +5,7 @@ mod profile;
 
 use crate::args::EngineArgs;
 use crate::confined::{self, ConfinementArgs};
+use crate::model::Model;
 use crate::report;
 use anyhow::bail;
 use clap::Args;
@@ -81,11 +82,11 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     if args.prompt == 0 {
         bail!("--prompt must be at least 1");
     }
-    let path = super::model_path(&args.model)?;
+    let model = Model::find(&args.model)?;
     let start = Instant::now();
     let engine = confined::load(
         rules(args.profile),
-        &path,
+        &model,
         &args.engine,
         1,
         args.confinement,
@@ -138,7 +139,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     };
     if args.json {
         let mut report = serde_json::json!({
-            "model": path.file_name().map(|n| n.to_string_lossy()),
+            "model": model.path.file_name().map(|n| n.to_string_lossy()),
             "prompt": args.prompt, "gen": args.r#gen, "repeat": args.repeat,
             "threads": engine.threads(), "isa": engine.isa().name(), "load_s": load_s,
             "prefill_tok_s": prefill_tok_s, "decode_tok_s": decode_tok_s,

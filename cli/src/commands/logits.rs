@@ -2,6 +2,7 @@
 
 use crate::args::EngineArgs;
 use crate::confined::{self, ConfinementArgs};
+use crate::model::Model;
 use anyhow::Context;
 use clap::Args;
 use hob::privacy::Mode;
@@ -66,10 +67,10 @@ pub(crate) fn run(args: &LogitsArgs) -> anyhow::Result<ExitCode> {
 
 /// Writes the logits to standard output.
 fn compute(args: &LogitsArgs) -> anyhow::Result<()> {
-    let path = super::model_path(&args.model)?;
+    let model = Model::find(&args.model)?;
     let engine = confined::load(
         Mode::Run,
-        &path,
+        &model,
         &args.engine,
         args.chunk.into(),
         args.confinement,

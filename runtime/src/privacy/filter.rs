@@ -120,7 +120,7 @@ fn listed(mode: Mode) -> impl Iterator<Item = &'static Call> {
 }
 
 /// By number, the alternatives under which a call is meant; none: always.
-fn rules(
+pub(super) fn rules(
     calls: impl Iterator<Item = &'static Call>,
     own: u32,
 ) -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {

@@ -15,7 +15,7 @@ use std::fmt::Display;
 use std::path::PathBuf;
 
 /// What Landlock is asked for: all rights of this version of its interface, which is Linux 6.15's.
-const LANDLOCK: ABI = ABI::V7;
+pub(super) const LANDLOCK: ABI = ABI::V7;
 
 fn failed<E: Display>(layer: Layer) -> impl FnOnce(E) -> ConfineError {
     move |e| ConfineError::Layer {
@@ -88,15 +88,19 @@ fn is_zero(line: &str, key: &str) -> bool {
     value.is_some_and(|v| v.bytes().all(|b| b == b'0'))
 }
 
+/// An error if there are threads that one of these layers would not reach.
+pub(super) fn check_threads(layers: &[Layer]) -> Result<(), ConfineError> {
+    let found = threads();
+    let lacks = |&&layer: &&Layer| found > 1 && !reaches_threads(layer);
+    match layers.iter().find(lacks) {
+        Some(&layer) => Err(ConfineError::Threads { found, layer }),
+        None => Ok(()),
+    }
+}
+
 /// See [`super::Confinement::enter`].
 pub(super) fn confine(asked: &Confinement) -> Result<Report, ConfineError> {
-    let found = threads();
-    if found > 1 {
-        let lacks = |&&layer: &&Layer| !reaches_threads(layer);
-        if let Some(&layer) = asked.layers.iter().find(lacks) {
-            return Err(ConfineError::Threads { found, layer });
-        }
-    }
+    check_threads(&asked.layers)?;
     // Asked for once, and then remembered by the library that maps files.
     let _ = rustix::param::page_size();
     let mut report = Report {
@@ -118,7 +122,7 @@ pub(super) fn confine(asked: &Confinement) -> Result<Report, ConfineError> {
                     drop_capabilities().map_err(failed(layer))?;
                     State::Holds("none are held".into())
                 }
-                Layer::Files => landlock(asked, found > 1)?,
+                Layer::Files => landlock(asked, threads() > 1)?,
                 Layer::SystemCalls => filter(asked, &mut report)?,
             }
         };

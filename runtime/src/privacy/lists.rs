@@ -286,6 +286,31 @@ pub const BROKER_REFUSES: &[Call] = &[
     call!(SYS_open_tree),
 ];
 
+/// What is refused to a process that fetches models, and to what it starts: waiting for connections, and
+/// every way into other processes.
+pub const FETCH_REFUSES: &[Call] = &[
+    call!(SYS_listen),
+    call!(SYS_accept),
+    call!(SYS_accept4),
+    call!(SYS_io_uring_setup),
+    call!(SYS_io_uring_enter),
+    call!(SYS_io_uring_register),
+    call!(SYS_ptrace),
+    call!(SYS_process_vm_readv),
+    call!(SYS_process_vm_writev),
+    call!(SYS_pidfd_getfd),
+    call!(SYS_bpf),
+    call!(SYS_perf_event_open),
+    call!(SYS_userfaultfd),
+    call!(SYS_unshare),
+    call!(SYS_setns),
+    call!(SYS_mount),
+    call!(SYS_ioctl, &[Is(1, TIOCSTI as u64)]),
+];
+
+/// Starting programs: refused to a fetch that needs none (it does without pip).
+pub const PROGRAMS: &[Call] = &[call!(SYS_execve), call!(SYS_execveat)];
+
 /// The x32 numbers of [`BROKER_REFUSES`]: on x86-64 a kernel may have a second table of system calls, whose
 /// numbers have this bit; the sixty from 512 on have no twin in the first.
 #[cfg(target_arch = "x86_64")]

@@ -21,6 +21,8 @@
 #[cfg(target_os = "linux")]
 pub mod attempts;
 #[cfg(target_os = "linux")]
+mod fetch;
+#[cfg(target_os = "linux")]
 mod filter;
 #[cfg(target_os = "linux")]
 mod linux;
@@ -294,6 +296,23 @@ pub fn shed() -> Result<(), ConfineError> {
 /// [`ConfineError`]; the process may be confined in part then.
 pub fn confine(mode: Mode) -> Result<Report, ConfineError> {
     Confinement::new(mode).enter()
+}
+
+/// Confines a process that fetches models, which needs the network and so holds no prompt: from then on it
+/// writes nowhere but in `folder` (which must be there), has no way into other processes, and, without
+/// `programs`, starts none. So with what it starts. Call it single-threaded. Layers that the system lacks
+/// are left out: no prompt depends on them.
+///
+/// # Errors
+/// [`ConfineError`]; the process may be confined in part then.
+pub fn confine_fetch(folder: &std::path::Path, programs: bool) -> Result<(), ConfineError> {
+    #[cfg(target_os = "linux")]
+    return fetch::confine(folder, programs);
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (folder, programs);
+        Ok(())
+    }
 }
 
 /// Open descriptors of this process below 1024, each with what it is; works in a confined process.

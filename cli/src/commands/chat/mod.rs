@@ -22,8 +22,9 @@ mod turn;
 use super::template::TemplateFile;
 use crate::args::EngineArgs;
 use crate::confined::{ConfinementArgs, Opened};
+use crate::model::Model;
 use crate::sampling_args::SamplingArgs;
-use crate::store::{self, Installed, Store};
+use crate::store;
 use crate::style::ColorArg;
 use crate::thinking::ThinkArgs;
 use anyhow::{Context, bail};
@@ -129,44 +130,22 @@ struct Chat {
     kept: Option<Kept>,
     /// What the settings would be if nobody had set any.
     base: Settings,
-    model: ModelFile,
+    model: Model,
     /// A person is there, and not a script.
     person: bool,
     /// What was typed so far is to be forgotten.
     forget_typed: bool,
 }
 
-/// Where the model came from.
-struct ModelFile {
-    path: PathBuf,
-    /// Bytes on disk.
-    size: u64,
-    installed: Option<Installed>,
-}
-
-impl ModelFile {
-    fn find(name: Option<&str>, yes: bool) -> anyhow::Result<ModelFile> {
-        let Some(name) = name else {
+/// The model that is meant, or the default one.
+fn find_model(name: Option<&str>, yes: bool) -> anyhow::Result<Model> {
+    match name {
+        Some(name) => Model::find(Path::new(name)),
+        None => {
             // The question is asked on the terminal, which messages must not come from then.
             let interactive = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-            let path = store::ensure_default_model(yes, interactive)?;
-            let installed = Store::open()?.default_model()?;
-            let size = info::size(&path);
-            return Ok(ModelFile {
-                path,
-                size,
-                installed,
-            });
-        };
-        let path = super::model_path(Path::new(name))?;
-        let installed = Store::open().ok().and_then(|s| s.find(name).ok().flatten());
-        let installed = installed.filter(|found| found.path == path);
-        let size = info::size(&path);
-        Ok(ModelFile {
-            path,
-            size,
-            installed,
-        })
+            Ok(store::ensure_default_model(yes, interactive)?.into())
+        }
     }
 }
 
@@ -193,7 +172,8 @@ pub(crate) fn run(args: ChatArgs) -> anyhow::Result<ExitCode> {
     let wanted = args.keep.wanted()?;
     let begun = args.confinement.begin()?;
     let broker = Rc::new(Broker::start(&begun)?);
-    // Mistakes that need no model are found first.
+    // A missing model is fetched, by a process of its own, before anything of a conversation is read.
+    let model = find_model(args.model.as_deref(), args.yes)?;
     let (loaded, mut conversation) = match &args.load {
         Some(path) => {
             let (path, conversation) = broker.load(path)?;
@@ -203,7 +183,6 @@ pub(crate) fn run(args: ChatArgs) -> anyhow::Result<ExitCode> {
     };
     let template = args.template.as_deref().map(TemplateFile::read);
     let template = template.transpose()?;
-    let model = ModelFile::find(args.model.as_deref(), args.yes)?;
     // After the broker was started, which must not have it.
     let kept = wanted.map(|wanted| args.keep.open(wanted)).transpose()?;
     if let Some(talk) = kept.as_ref().and_then(Kept::talk) {
@@ -217,7 +196,7 @@ pub(crate) fn run(args: ChatArgs) -> anyhow::Result<ExitCode> {
     // The terminal is opened while that can be done.
     let input = Input::open(screen.color(), Settings::names(), broker.clone())?;
     screen.progress("loading the model");
-    let opened = begun.open(Mode::Chat, &model.path, &args.engine, 1);
+    let opened = begun.open(Mode::Chat, &model, &args.engine, 1);
     let loaded_model = opened.and_then(Opened::load);
     screen.progress("");
     let (engine, confinement) = loaded_model?;
