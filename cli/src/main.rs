@@ -6,11 +6,13 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod bundle;
 mod catalogue;
 mod commands;
 mod confined;
 mod facts;
 mod intake;
+mod model;
 mod nearest;
 mod other;
 mod panics;
@@ -23,6 +25,8 @@ mod terminal;
 mod thinking;
 mod vault;
 mod view;
+mod wire;
+mod workshop;
 
 use clap::Parser;
 use std::process::ExitCode;

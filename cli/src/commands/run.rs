@@ -6,6 +6,7 @@
 use super::template::TemplateFile;
 use crate::args::EngineArgs;
 use crate::confined::ConfinementArgs;
+use crate::model::Model;
 use crate::sampling_args::SamplingArgs;
 use crate::stdio;
 use crate::store::{self, Store};
@@ -152,12 +153,12 @@ pub(crate) fn read_prompt(given: Option<&str>) -> anyhow::Result<String> {
 pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let (model, prompt) = split(&args.words)?;
     let prompt_is_piped = prompt.is_none_or(|p| p == "-");
-    let path: PathBuf = match model {
-        Some(m) => super::model_path(Path::new(m))?,
+    let model = match model {
+        Some(m) => Model::find(Path::new(m))?,
         None => {
             // The question is asked on the terminal, which the prompt must not come from then.
             let interactive = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-            store::ensure_default_model(args.yes, interactive)?
+            store::ensure_default_model(args.yes, interactive)?.into()
         }
     };
     let template = args.template.as_deref().map(TemplateFile::read);
@@ -165,7 +166,7 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let person = std::io::stderr().is_terminal();
     let start = Instant::now();
     let begun = args.confinement.begin()?;
-    let opened = begun.open(Mode::Run, &path, &args.engine, 1)?;
+    let opened = begun.open(Mode::Run, &model, &args.engine, 1)?;
     let mut loaded = start.elapsed();
     let prompt = read_prompt(if prompt_is_piped {
         prompt.filter(|&p| p == "-")
@@ -176,7 +177,7 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let (engine, report) = opened.load()?;
     loaded += start.elapsed();
     if let Some(caveat) = engine.tokenizer().and_then(|tokenizer| tokenizer.caveat()) {
-        eprintln!("hob: {}: {caveat}", path.display());
+        eprintln!("hob: {}: {caveat}", model.path.display());
     }
     for refusal in engine.sampling_refusals().iter().filter(|_| person) {
         eprintln!("(of the model's own settings, {refusal}; left out)");

@@ -2,11 +2,11 @@
 //! that the model's chat template makes of it comes out; no weight is read.
 
 use crate::confined::ConfinementArgs;
+use crate::model::Model;
 use crate::terminal::{Answer, Plain, chain};
 use anyhow::{Context, bail};
 use clap::Args;
 use hob::{ChatOptions, ChatTemplate, Engine, Json, Message};
-use hob_models::files::ModelFiles;
 use hob_models::reasoning::ReasoningFormat;
 use hob_models::template::ChatTemplates;
 use hob_models::text;
@@ -119,7 +119,7 @@ fn parse(engine: &Engine, source: &str, file: &Path) -> anyhow::Result<ChatTempl
 
 pub(crate) fn run(args: &TemplateArgs) -> anyhow::Result<ExitCode> {
     // All other files are read while files can be opened.
-    let model = super::model_path(&args.model)?;
+    let model = Model::find(&args.model)?;
     let given = Given::read(args)?;
     let files = args.messages.iter();
     let mut conversations: Vec<Conversation> =
@@ -266,9 +266,10 @@ impl Seen {
 /// The templates of a model or of a file with one, and the tokenizer of a model.
 /// The process is confined before they are parsed.
 fn open(
-    path: &Path,
+    model: &Model,
     confinement: ConfinementArgs,
 ) -> anyhow::Result<(ChatTemplates, Option<Tokenizer>)> {
+    let path = &model.path;
     let begun = confinement.begin()?;
     let is_template = path.extension().is_some_and(|end| {
         ["jinja", "jinja2", "j2", "txt"]
@@ -281,9 +282,7 @@ fn open(
         let templates = ChatTemplates::new(sources, "", "").context("no template")?;
         return Ok((templates, None));
     }
-    let files = ModelFiles::open(path)?;
-    begun.confine_reader()?;
-    let weights = Weights::parse(files)?;
+    let weights = Weights::parse(begun.read(model)?)?;
     let tokenizer = text::tokenizer(&weights).unwrap_or_else(|e| {
         eprintln!("(no tokens: {})", Plain(&e.to_string()));
         None

@@ -2,10 +2,10 @@
 //! model's metadata is read, never its weights.
 
 use crate::confined::ConfinementArgs;
+use crate::model::Model;
 use crate::terminal::bytes;
 use anyhow::{Context, bail};
 use clap::Args;
-use hob_models::files::ModelFiles;
 use hob_models::text;
 use hob_models::tokenizer::{DecodeOptions, EncodeOptions, TokenKind, Tokenizer};
 use hob_models::weights::Weights;
@@ -63,10 +63,10 @@ pub(crate) struct TokenizeArgs {
 }
 
 pub(crate) fn run(args: &TokenizeArgs) -> anyhow::Result<()> {
-    let path = super::model_path(&args.model)?;
-    let tokenizer = open(&path, args.confinement)?;
+    let model = Model::find(&args.model)?;
+    let tokenizer = open(&model, args.confinement)?;
     if let Some(caveat) = tokenizer.caveat() {
-        eprintln!("hob: {}: {caveat}", path.display());
+        eprintln!("hob: {}: {caveat}", model.path.display());
     }
     let mut out = BufWriter::new(std::io::stdout().lock());
     let done = if args.lines {
@@ -79,7 +79,8 @@ pub(crate) fn run(args: &TokenizeArgs) -> anyhow::Result<()> {
 }
 
 /// The tokenizer of a model, or of a lone `tokenizer.json`; the process is confined before it is parsed.
-fn open(path: &Path, confinement: ConfinementArgs) -> anyhow::Result<Tokenizer> {
+fn open(model: &Model, confinement: ConfinementArgs) -> anyhow::Result<Tokenizer> {
+    let path = &model.path;
     let begun = confinement.begin()?;
     if path
         .extension()
@@ -96,9 +97,7 @@ fn open(path: &Path, confinement: ConfinementArgs) -> anyhow::Result<Tokenizer> 
         begun.confine_reader()?;
         return Ok(Tokenizer::from_tokenizer_json(&json, config.as_deref())?);
     }
-    let files = ModelFiles::open(path)?;
-    begun.confine_reader()?;
-    let weights = Weights::parse(files)?;
+    let weights = Weights::parse(begun.read(model)?)?;
     let tokenizer = weights
         .files()
         .checked(text::tokenizer(&weights).map_err(anyhow::Error::new))?;

@@ -144,7 +144,7 @@ impl Closed {
             findings.push(Finding::TwoPassphrases);
         }
 
-        let keys = Keys::new(&master.dek, &id);
+        let keys = Keys::new(&master.dek, &id)?;
         let opened = heads.map(|slot| Head::open(&slot, &keys.head, &id));
         let newest = opened
             .iter()
@@ -251,7 +251,7 @@ impl Vault {
             file,
             path,
             id: header.id,
-            keys: Keys::new(dek, &header.id),
+            keys: Keys::new(dek, &header.id)?,
             chain,
             end: RECORDS,
             head: Head {

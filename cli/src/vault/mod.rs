@@ -26,12 +26,11 @@ mod secret;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use entry::{Begin, ConversationId, Entry, Said, Set, SnapshotId, SnapshotRef};
+pub(crate) use entry::{Begin, ConversationId, Entry, Set};
 pub(crate) use error::VaultError;
 pub(crate) use file::{Finding, Opened, Vault, now};
 pub(crate) use header::Master;
 pub(crate) use history::{History, Now, Talk, text};
 pub(crate) use kdf::Cost;
 pub(crate) use passphrase::{Passphrase, PassphraseArgs};
-pub(crate) use place::{Access, Closed, VaultName, Vaults, missing, snapshot_name};
-pub(crate) use secret::Key;
+pub(crate) use place::{Access, Closed, VaultName, Vaults, missing};

@@ -37,7 +37,8 @@ impl Chat {
     pub(super) fn turn(&mut self, change: impl FnOnce(&mut Chat)) -> anyhow::Result<()> {
         let before = self.conversation.clone();
         change(self);
-        match self.answer() {
+        // The message is safe before the answer is begun.
+        match self.keep().and_then(|()| self.answer()) {
             Ok(true) => Ok(()),
             Ok(false) => {
                 self.conversation = before;

@@ -94,7 +94,7 @@ pub(super) fn judge(attempt: &Attempt, mode: Mode, runs: &Runs<'_>) -> Verdict {
     if is_left && confined.iter().all(|o| o.happened()) {
         return Verdict::Left;
     }
-    // The helper of a conversation may be refused more than it must be; a server needs what it is left.
+    // The helper of a conversation may be refused more than it must be; others need what they are left.
     let fair = |o: &Outcome| o.happened() || attempt.is_refusal(o.0);
     if is_left && mode == Mode::Broker && confined.iter().all(fair) {
         return match confined.iter().any(|o| o.happened()) {
@@ -102,7 +102,7 @@ pub(super) fn judge(attempt: &Attempt, mode: Mode, runs: &Runs<'_>) -> Verdict {
             false => Verdict::Refused(vec!["all layers together"]),
         };
     }
-    if is_left && mode == Mode::Serve {
+    if is_left && matches!(mode, Mode::Serve | Mode::Pack) {
         let failed = confined.into_iter().find(|o| !o.happened());
         return Verdict::Broken(failed.unwrap_or(Outcome::NOT_TRIED));
     }

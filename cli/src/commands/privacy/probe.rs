@@ -177,7 +177,9 @@ impl Spec {
             confinement = confinement.permitting(call);
         }
         if let Some(places) = &self.places {
-            confinement = confinement.readable(&places.models);
+            confinement = confinement
+                .readable(&places.models)
+                .writable(&places.models);
         }
         Ok(Some(confinement))
     }

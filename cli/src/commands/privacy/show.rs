@@ -41,6 +41,7 @@ fn who(mode: Mode) -> &'static str {
         Mode::Chat => "hob chat",
         Mode::Broker => "its helper*",
         Mode::Serve => "a server*",
+        Mode::Pack => "packing*",
         _ => "another mode",
     }
 }
@@ -104,6 +105,10 @@ fn write_text(out: &mut String, proof: &Proof, all: bool) -> std::fmt::Result {
         (
             Mode::Serve,
             "* answers callers, and reads models; for programs that use hob as a library",
+        ),
+        (
+            Mode::Pack,
+            "* reads a model that was fetched or imported, and writes its packed form to one folder",
         ),
     ];
     for (mode, note) in notes {

@@ -1,6 +1,11 @@
 //! What waits for leaks: local sockets that count the bytes they receive, folders, and a process that lets
 //! itself be attacked.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "sinks on this machine, for attempts that must not reach them"
+)]
+
 use super::probe::{self, Places};
 use anyhow::Context;
 use std::io::{BufRead, BufReader, Read};

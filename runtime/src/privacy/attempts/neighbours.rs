@@ -43,7 +43,7 @@ pub(super) const ALL: &[Attempt] = &[
         memory_file,
     )
     // Opening for reading is left there, but not beneath /proc.
-    .one_layer(&[Mode::Broker, Mode::Serve]),
+    .one_layer(&[Mode::Broker, Mode::Serve, Mode::Pack]),
     other("take-descriptor", "take another process's open file", |t| {
         // SAFETY: no memory is passed.
         let fd = unsafe { sys!(libc::SYS_pidfd_getfd, t.pidfd(), 1, 0) }?;
