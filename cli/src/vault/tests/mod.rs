@@ -180,7 +180,8 @@ fn every_entry() -> [Entry; 8] {
 #[test]
 fn a_vault_of_the_first_version_is_read() {
     let place = Place::with(0);
-    place.put(include_bytes!("../../../tests/data/version1.vault"));
+    let made = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/version1.vault");
+    place.put(&std::fs::read(made).unwrap());
     let (opened, entries) = open(place.path()).unwrap();
     let expected = every_entry().map(|entry| (1, bytes(&entry)));
     assert!(entries == expected && opened.findings.is_empty());
