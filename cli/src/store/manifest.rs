@@ -6,6 +6,7 @@ use std::path::{Component, Path};
 
 use hob_models::files::Kind;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// File name of a manifest.
 pub(crate) const MANIFEST: &str = "manifest.json";
@@ -81,6 +82,11 @@ impl Manifest {
     /// Bytes of the originals.
     pub(crate) fn size(&self) -> u64 {
         self.files.iter().map(|file| file.size).sum()
+    }
+
+    /// One hash of all of them.
+    pub(crate) fn digest(&self) -> [u8; 32] {
+        Sha256::digest(self.hashes().join("\n")).into()
     }
 
     /// Hashes of the originals, in order: what makes two models the same.
