@@ -17,6 +17,7 @@ mod repl;
 mod saved;
 mod screen;
 mod settings;
+mod snapshots;
 mod turn;
 
 use super::template::TemplateFile;
@@ -200,6 +201,10 @@ pub(crate) fn run(args: ChatArgs) -> anyhow::Result<ExitCode> {
     let loaded_model = opened.and_then(Opened::load);
     screen.progress("");
     let (engine, confinement) = loaded_model?;
+    // Else the first snapshot has all weights hashed.
+    if let Some(installed) = &model.installed {
+        engine.identify(installed.manifest.digest());
+    }
     if let (None, Some(why)) = (engine.tokenizer(), engine.tokenizer_refusal()) {
         bail!("this model's text cannot be read: {why}");
     }
