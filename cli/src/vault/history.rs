@@ -73,12 +73,15 @@ impl History {
 
     /// The snapshots that conversations have.
     pub(crate) fn snapshots(&self) -> impl Iterator<Item = SnapshotId> {
-        self.talks().filter_map(|(_, talk)| Some(talk.snapshot.as_ref()?.id))
+        self.talks()
+            .filter_map(|(_, talk)| Some(talk.snapshot.as_ref()?.id))
     }
 
     /// Leaves all snapshots away.
     pub(crate) fn forget_snapshots(&mut self) {
-        self.talks.values_mut().for_each(|talk| talk.snapshot = None);
+        self.talks
+            .values_mut()
+            .for_each(|talk| talk.snapshot = None);
     }
 
     /// What a new file needs to have these conversations, and nothing that was taken back in them; in the

@@ -16,7 +16,10 @@ fn read(place: &Place) -> Result<Read, VaultError> {
 /// Where each record begins, and the end.
 fn records(bytes: &[u8]) -> Vec<usize> {
     let mut at = vec![RECORDS];
-    while let Some(len) = bytes.get(at[at.len() - 1]..).and_then(|rest| rest.first_chunk()) {
+    while let Some(len) = bytes
+        .get(at[at.len() - 1]..)
+        .and_then(|rest| rest.first_chunk())
+    {
         at.push(at[at.len() - 1] + 4 + u32::from_le_bytes(*len) as usize);
     }
     at
@@ -56,7 +59,11 @@ fn every_flipped_byte_is_noticed() {
             let what = format!("byte {at} ^ {mask}: {:?}", found.as_ref().err());
             if at < RECORDS {
                 let (opened, entries) = found.unwrap_or_else(|_| panic!("{what}"));
-                let damaged = if at < HEADS { Finding::Header } else { Finding::Head };
+                let damaged = if at < HEADS {
+                    Finding::Header
+                } else {
+                    Finding::Head
+                };
                 assert!(entries == written && opened.findings == [damaged], "{what}");
             } else {
                 let error = found.err().unwrap_or_else(|| panic!("{what}"));
@@ -79,7 +86,11 @@ fn damage_that_loses_nothing_is_repaired() {
         assert_eq!((opened.findings.len(), entries.len()), (1, 5));
         drop(opened);
         let (opened, entries) = read(&place).unwrap();
-        assert_eq!((&opened.findings[..], entries.len()), (&[][..], 5), "byte {at}");
+        assert_eq!(
+            (&opened.findings[..], entries.len()),
+            (&[][..], 5),
+            "byte {at}"
+        );
     }
 }
 
@@ -91,12 +102,17 @@ fn a_record_that_no_head_vouches_for_yet_is_kept_whole_or_dropped() {
     assert_eq!((written.len(), &opened.findings[..]), (4, &[][..]));
     drop(opened);
     for at in end..bytes.len() {
-        let torn = vec![Finding::TornTail { bytes: (bytes.len() - end) as u64 }];
+        let torn = vec![Finding::TornTail {
+            bytes: (bytes.len() - end) as u64,
+        }];
         let mut flipped = bytes.clone();
         flipped[at] ^= 0x20;
         place.put(&flipped);
         let (opened, entries) = read(&place).unwrap();
-        assert!(entries == written[..3] && opened.findings == torn, "byte {at}");
+        assert!(
+            entries == written[..3] && opened.findings == torn,
+            "byte {at}"
+        );
         drop(opened);
         // Cut there, and zeros instead of what follows, as a power cut may leave it.
         place.put(&bytes[..at]);
@@ -110,7 +126,10 @@ fn a_record_that_no_head_vouches_for_yet_is_kept_whole_or_dropped() {
         // A tag may end with zeros.
         if zeros != bytes {
             let (opened, entries) = read(&place).unwrap();
-            assert!(entries == written[..3] && opened.findings == torn, "byte {at}");
+            assert!(
+                entries == written[..3] && opened.findings == torn,
+                "byte {at}"
+            );
         }
     }
     // Opened to be written, the tail is cut off, and the next record follows the last whole one.
@@ -127,7 +146,10 @@ fn a_record_that_no_head_vouches_for_yet_is_kept_whole_or_dropped() {
     place.put(&bytes);
     drop(open(place.path()).unwrap());
     place.put(&place.bytes()[..end]);
-    assert!(matches!(read(&place), Err(VaultError::Truncated { found: 3, of: 4 })));
+    assert!(matches!(
+        read(&place),
+        Err(VaultError::Truncated { found: 3, of: 4 })
+    ));
 }
 
 #[test]
@@ -136,18 +158,27 @@ fn every_truncation_is_noticed() {
     let whole = place.bytes();
     for len in 0..whole.len() {
         place.put(&whole[..len]);
-        let error = read(&place).err().unwrap_or_else(|| panic!("cut to {len} bytes"));
+        let error = read(&place)
+            .err()
+            .unwrap_or_else(|| panic!("cut to {len} bytes"));
         match len {
             // Less than one header.
-            0..4096 => assert!(matches!(error, VaultError::NotAVault | VaultError::HeadersDamaged)),
+            0..4096 => assert!(matches!(
+                error,
+                VaultError::NotAVault | VaultError::HeadersDamaged
+            )),
             // Without the first head, or with one only, which may vouch for the last record or the one before.
             4096..RECORDS => assert!(
-                matches!(error, VaultError::HeadsDamaged | VaultError::Truncated { found: 0, .. }),
+                matches!(
+                    error,
+                    VaultError::HeadsDamaged | VaultError::Truncated { found: 0, .. }
+                ),
                 "{len}: {error:?}"
             ),
             _ => {
                 let found = records(&whole).iter().filter(|&&at| at <= len).count() as u64 - 1;
-                let is_it = matches!(error, VaultError::Truncated { found: f, of: 4 } if f == found);
+                let is_it =
+                    matches!(error, VaultError::Truncated { found: f, of: 4 } if f == found);
                 assert!(is_it, "{len}: {error:?}");
             }
         }
@@ -216,7 +247,10 @@ fn an_older_head_or_other_last_record_is_noticed() {
     let mut bytes = place.bytes();
     bytes[HEADS..RECORDS].copy_from_slice(&new[HEADS..RECORDS]);
     place.put(&bytes);
-    assert!(matches!(read(&place), Err(VaultError::Tampered { record: 5, of: 5 })));
+    assert!(matches!(
+        read(&place),
+        Err(VaultError::Tampered { record: 5, of: 5 })
+    ));
 }
 
 /// What nothing inside the file can show.
@@ -235,9 +269,20 @@ fn an_older_copy_of_the_whole_file_is_noticed_with_an_anchor() {
     drop(opened);
     let new = place.bytes();
     place.put(&old);
-    assert_eq!(read(&place).unwrap().1.len(), 2, "without the anchor it is as good as any");
+    assert_eq!(
+        read(&place).unwrap().1.len(),
+        2,
+        "without the anchor it is as good as any"
+    );
     let rolled = open();
-    assert!(matches!(rolled, Err(VaultError::RolledBack { seen_records: 3, records: 2, .. })));
+    assert!(matches!(
+        rolled,
+        Err(VaultError::RolledBack {
+            seen_records: 3,
+            records: 2,
+            ..
+        })
+    ));
     // Written to meanwhile, so that it is as new as the anchor.
     let (mut opened, _) = super::open(place.path()).unwrap();
     opened.vault.append(1, &message(3)).unwrap();

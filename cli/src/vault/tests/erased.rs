@@ -1,7 +1,7 @@
 //! Changing passphrase and key, erasing conversations: who has what opens what afterwards.
 
-use super::super::file::Finding;
 use super::super::entry::{Begin, Set, SnapshotRef};
+use super::super::file::Finding;
 use super::super::place::snapshot_name;
 use super::super::{Key, SnapshotId};
 use super::*;
@@ -9,7 +9,11 @@ use super::*;
 fn opens(place: &Place, passphrase: &[u8]) -> bool {
     match open_as(place.path(), Access::Read, passphrase, None) {
         Ok((opened, entries)) => {
-            assert!(opened.findings.is_empty() && !entries.is_empty(), "{:?}", opened.findings);
+            assert!(
+                opened.findings.is_empty() && !entries.is_empty(),
+                "{:?}",
+                opened.findings
+            );
             true
         }
         Err(VaultError::WrongPassphrase) => false,
@@ -23,8 +27,13 @@ fn a_new_passphrase_takes_the_old_ones_place() {
     let old = place.bytes();
     let (opened, _) = open(place.path()).unwrap();
     let Opened { vault, master, .. } = opened;
-    assert!(matches!(vault.change_passphrase(&master, b"", CHEAP), Err(VaultError::EmptyPassphrase)));
-    vault.change_passphrase(&master, b"battery staple", CHEAP).unwrap();
+    assert!(matches!(
+        vault.change_passphrase(&master, b"", CHEAP),
+        Err(VaultError::EmptyPassphrase)
+    ));
+    vault
+        .change_passphrase(&master, b"battery staple", CHEAP)
+        .unwrap();
     drop(vault);
     assert!(opens(&place, b"battery staple") && !opens(&place, PASSPHRASE));
     // The limit that `hob vault passwd` states: an older copy of the header still opens what is there now.
@@ -70,7 +79,10 @@ fn an_unfinished_change_of_passphrase_is_finished_or_reported() {
         // Who knows the old one changes it anew.
         place.put(&half);
         let (opened, _) = open(place.path()).unwrap();
-        opened.vault.change_passphrase(&opened.master, b"third", CHEAP).unwrap();
+        opened
+            .vault
+            .change_passphrase(&opened.master, b"third", CHEAP)
+            .unwrap();
         drop(opened);
         assert!(opens(&place, b"third") && !opens(&place, b"new") && !opens(&place, PASSPHRASE));
     }
@@ -78,9 +90,20 @@ fn an_unfinished_change_of_passphrase_is_finished_or_reported() {
 
 /// A conversation of two messages, one taken back, and a snapshot.
 fn talk(id: u64, snapshot: SnapshotId) -> Vec<(u64, Entry)> {
-    let begin = Begin { time: id, model: "m".into() };
-    let set = Set { stop: vec![format!("stop {id}")], ..Set::default() };
-    let snapshot = SnapshotRef { id: snapshot, key: Key::random().unwrap(), digest: [4; 32], tokens: 9 };
+    let begin = Begin {
+        time: id,
+        model: "m".into(),
+    };
+    let set = Set {
+        stop: vec![format!("stop {id}")],
+        ..Set::default()
+    };
+    let snapshot = SnapshotRef {
+        id: snapshot,
+        key: Key::random().unwrap(),
+        digest: [4; 32],
+        tokens: 9,
+    };
     let entries = [
         Entry::Begin(begin),
         Entry::System(Some(format!("system {id}"))),
@@ -106,7 +129,9 @@ fn what_is_erased_is_gone_with_its_key_and_the_rest_stays() {
     drop(vault);
     let vaults = Vaults::make(place.path()).unwrap();
     for id in 1..5 {
-        vaults.file(&snapshot_name(&name(), &[id; 16]), Access::New).unwrap();
+        vaults
+            .file(&snapshot_name(&name(), &[id; 16]), Access::New)
+            .unwrap();
     }
     let was = history(place.path());
     let (old, before) = (std::fs::File::open(place.file()).unwrap(), place.bytes());
@@ -115,17 +140,29 @@ fn what_is_erased_is_gone_with_its_key_and_the_rest_stays() {
     assert!(kept.remove(2).is_some());
     let snapshots: Vec<_> = kept.snapshots().collect();
     let (opened, _) = open(place.path()).unwrap();
-    let vault = opened.vault.rekey(&opened.master, kept.into_entries(), &snapshots).unwrap();
+    let vault = opened
+        .vault
+        .rekey(&opened.master, kept.into_entries(), &snapshots)
+        .unwrap();
     drop(vault);
 
     let now = history(place.path());
     assert_eq!(now.talks().map(|(id, _)| id).collect::<Vec<_>>(), [1, 3]);
     for (id, talk) in now.talks() {
         let was = was.get(id).unwrap();
-        assert_eq!((&talk.system, &talk.set, talk.times()), (&was.system, &was.set, was.times()));
+        assert_eq!(
+            (&talk.system, &talk.set, talk.times()),
+            (&was.system, &was.set, was.times())
+        );
         assert!(talk.messages == was.messages && talk.messages.len() == 2);
-        let (a, b) = (talk.snapshot.as_ref().unwrap(), was.snapshot.as_ref().unwrap());
-        assert_eq!((a.id, a.key.bytes(), a.digest, a.tokens), (b.id, b.key.bytes(), b.digest, b.tokens));
+        let (a, b) = (
+            talk.snapshot.as_ref().unwrap(),
+            was.snapshot.as_ref().unwrap(),
+        );
+        assert_eq!(
+            (a.id, a.key.bytes(), a.digest, a.tokens),
+            (b.id, b.key.bytes(), b.digest, b.tokens)
+        );
     }
     // The message that was taken back is not copied.
     let (_, entries) = open(place.path()).unwrap();
@@ -135,13 +172,19 @@ fn what_is_erased_is_gone_with_its_key_and_the_rest_stays() {
     old.read_exact_at(&mut slots, 0).unwrap();
     assert!(slots.iter().all(|byte| *byte == 0));
     let snapshot = |id: u8| snapshot_name(&name(), &[id; 16]);
-    assert_eq!(place.files(), [snapshot(1), snapshot(3), "v.vault".to_owned()]);
+    assert_eq!(
+        place.files(),
+        [snapshot(1), snapshot(3), "v.vault".to_owned()]
+    );
     // The old header does not open the new records.
     place.put(&[&before[..8192], &place.bytes()[8192..]].concat());
     assert!(open(place.path()).is_err());
 
     let file = std::fs::File::open(place.file()).unwrap();
-    let closed = Vaults::make(place.path()).unwrap().open(&name(), Access::Write).unwrap();
+    let closed = Vaults::make(place.path())
+        .unwrap()
+        .open(&name(), Access::Write)
+        .unwrap();
     closed.delete().unwrap();
     file.read_exact_at(&mut slots, 0).unwrap();
     assert!(slots.iter().all(|byte| *byte == 0));
@@ -154,7 +197,12 @@ fn an_anchor_goes_along_when_a_vault_is_written_anew() {
     let anchor = place.path().join("anchor");
     let old = place.bytes();
     let (opened, _) = open_as(place.path(), Access::Write, PASSPHRASE, Some(&anchor)).unwrap();
-    drop(opened.vault.rekey(&opened.master, [(1, message(1))], &[]).unwrap());
+    drop(
+        opened
+            .vault
+            .rekey(&opened.master, [(1, message(1))], &[])
+            .unwrap(),
+    );
     open_as(place.path(), Access::Write, PASSPHRASE, Some(&anchor)).unwrap();
     place.put(&old);
     let rolled = open_as(place.path(), Access::Write, PASSPHRASE, Some(&anchor));

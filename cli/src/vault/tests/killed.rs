@@ -19,7 +19,12 @@ fn child(task: &str, store: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     // Of all tests only the one below.
     command
-        .args(["--exact", "vault::tests::killed::does_its_task", "--nocapture", "--test-threads=1"])
+        .args([
+            "--exact",
+            "vault::tests::killed::does_its_task",
+            "--nocapture",
+            "--test-threads=1",
+        ])
         .env(TASK, task)
         .env(STORE, store)
         .stdin(Stdio::null())
@@ -42,7 +47,10 @@ fn does_its_task() {
             for n in entries.len() as u64.. {
                 vault.append(1, &message(n)).unwrap();
                 // Finished: the record with this number is safe.
-                if writeln!(out, "finished {n}").and_then(|()| out.flush()).is_err() {
+                if writeln!(out, "finished {n}")
+                    .and_then(|()| out.flush())
+                    .is_err()
+                {
                     return;
                 }
             }
@@ -50,21 +58,34 @@ fn does_its_task() {
         "create" => drop(make(store)),
         "passwd" => {
             let (opened, _) = open(store).unwrap();
-            opened.vault.change_passphrase(&opened.master, NEW_PASSPHRASE, CHEAP).unwrap();
+            opened
+                .vault
+                .change_passphrase(&opened.master, NEW_PASSPHRASE, CHEAP)
+                .unwrap();
         }
         "rekey" => {
             let history = history(store);
             let (opened, _) = open(store).unwrap();
-            opened.vault.rekey(&opened.master, history.into_entries(), &[]).unwrap();
+            opened
+                .vault
+                .rekey(&opened.master, history.into_entries(), &[])
+                .unwrap();
         }
         "rm" => {
             let mut history = history(store);
             history.remove(2).unwrap();
             let (opened, _) = open(store).unwrap();
-            opened.vault.rekey(&opened.master, history.into_entries(), &[]).unwrap();
+            opened
+                .vault
+                .rekey(&opened.master, history.into_entries(), &[])
+                .unwrap();
         }
         "delete" => {
-            let closed = Vaults::find(store).unwrap().unwrap().open(&name(), Access::Write).unwrap();
+            let closed = Vaults::find(store)
+                .unwrap()
+                .unwrap()
+                .open(&name(), Access::Write)
+                .unwrap();
             closed.delete().unwrap();
         }
         other => panic!("{other}"),
@@ -76,7 +97,10 @@ struct Random(u64);
 
 impl Random {
     fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        self.0 = self
+            .0
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
         (self.0 >> 33) % n
     }
 }
@@ -92,7 +116,10 @@ fn kills_at_random_moments_lose_no_finished_record() {
         if kill % 50 == 49 {
             place = Place::with(0);
         }
-        let before = open_as(place.path(), Access::Read, PASSPHRASE, None).unwrap().1.len() as u64;
+        let before = open_as(place.path(), Access::Read, PASSPHRASE, None)
+            .unwrap()
+            .1
+            .len() as u64;
         let mut child = child("append", place.path()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut finished = before;
@@ -119,7 +146,10 @@ fn kills_at_random_moments_lose_no_finished_record() {
         assert!(finished > before, "the process did not get to work");
         let (opened, entries) = open(place.path()).unwrap();
         let found = entries.len() as u64;
-        assert!(found == finished || found == finished + 1, "{finished} finished, {found} found");
+        assert!(
+            found == finished || found == finished + 1,
+            "{finished} finished, {found} found"
+        );
         for (n, entry) in entries.iter().enumerate() {
             assert!(*entry == (1, bytes(&message(n as u64))), "record {n}");
         }
@@ -134,12 +164,22 @@ fn kills_at_random_moments_lose_no_finished_record() {
 
 /// The system calls that change what is on the disk.
 const STEPS: [&str; 9] = [
-    "write", "fsync", "fdatasync", "rename", "renameat", "renameat2", "linkat", "unlinkat", "ftruncate",
+    "write",
+    "fsync",
+    "fdatasync",
+    "rename",
+    "renameat",
+    "renameat2",
+    "linkat",
+    "unlinkat",
+    "ftruncate",
 ];
 
 fn may_trace() -> bool {
     let mut command = Command::new("strace");
-    command.args(["-f", "-o", "/dev/null", "true"]).stdin(Stdio::null());
+    command
+        .args(["-f", "-o", "/dev/null", "true"])
+        .stdin(Stdio::null());
     let may = command.output().is_ok_and(|output| output.status.success());
     if !may {
         println!("strace is not here or may not trace; not tested");
@@ -149,7 +189,12 @@ fn may_trace() -> bool {
 
 /// Kills a task at each of its steps; after each kill `check` says which state it sees, of `states`, all of
 /// which must be seen.
-fn at_every_step(task: &str, before: &dyn Fn() -> Place, check: &dyn Fn(&Place) -> usize, states: usize) {
+fn at_every_step(
+    task: &str,
+    before: &dyn Fn() -> Place,
+    check: &dyn Fn(&Place) -> usize,
+    states: usize,
+) {
     if !may_trace() {
         return;
     }
@@ -160,16 +205,31 @@ fn at_every_step(task: &str, before: &dyn Fn() -> Place, check: &dyn Fn(&Place) 
             let plain = child(task, place.path());
             let mut command = Command::new("strace");
             command
-                .args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace=?{call}")])
+                .args([
+                    "-f",
+                    "-qq",
+                    "-o",
+                    "/dev/null",
+                    "-e",
+                    &format!("trace=?{call}"),
+                ])
                 .args(["-e", &format!("inject=?{call}:signal=SIGKILL:when={n}")])
                 .arg(plain.get_program())
                 .args(plain.get_args())
-                .envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))))
+                .envs(
+                    plain
+                        .get_envs()
+                        .filter_map(|(name, value)| Some((name, value?))),
+                )
                 .stdin(Stdio::null());
             let is_done = command.output().unwrap().status.success();
             seen[check(&place)] += 1;
             // What was left by the way is gone after the next one has opened the folder.
-            assert!(place.files().iter().all(|file| file == "v.vault"), "{:?}", place.files());
+            assert!(
+                place.files().iter().all(|file| file == "v.vault"),
+                "{:?}",
+                place.files()
+            );
             if is_done {
                 break;
             }
@@ -177,7 +237,10 @@ fn at_every_step(task: &str, before: &dyn Fn() -> Place, check: &dyn Fn(&Place) 
         }
     }
     println!("{task}: killed at each of {killed} steps; states seen {seen:?}");
-    assert!(killed > 5 && seen.iter().all(|n| *n > 0), "{task}: {killed} kills, {seen:?}");
+    assert!(
+        killed > 5 && seen.iter().all(|n| *n > 0),
+        "{task}: {killed} kills, {seen:?}"
+    );
 }
 
 fn messages(place: &Place, passphrase: &[u8]) -> Option<Vec<usize>> {
@@ -191,8 +254,15 @@ fn messages(place: &Place, passphrase: &[u8]) -> Option<Vec<usize>> {
         other => other.unwrap(),
     };
     let mut history = History::default();
-    closed.read(master, None, &mut |id, entry| history.take(id, entry)).unwrap();
-    Some(history.talks().map(|(_, talk)| talk.messages.len()).collect())
+    closed
+        .read(master, None, &mut |id, entry| history.take(id, entry))
+        .unwrap();
+    Some(
+        history
+            .talks()
+            .map(|(_, talk)| talk.messages.len())
+            .collect(),
+    )
 }
 
 #[test]

@@ -48,7 +48,9 @@ fn open_as(
     let closed = vaults.open(&name(), access)?;
     let master = closed.unlock(passphrase)?;
     let mut entries = Vec::new();
-    let opened = closed.read(master, anchor, &mut |id, entry| entries.push((id, bytes(&entry))))?;
+    let opened = closed.read(master, anchor, &mut |id, entry| {
+        entries.push((id, bytes(&entry)))
+    })?;
     assert_eq!(opened.records, entries.len() as u64);
     Ok((opened, entries))
 }
@@ -62,7 +64,9 @@ fn history(store: &Path) -> History {
     let closed = closed.open(&name(), Access::Read).unwrap();
     let master = closed.unlock(PASSPHRASE).unwrap();
     let mut history = History::default();
-    closed.read(master, None, &mut |id, entry| history.take(id, entry)).unwrap();
+    closed
+        .read(master, None, &mut |id, entry| history.take(id, entry))
+        .unwrap();
     history
 }
 
@@ -74,7 +78,10 @@ fn bytes(entry: &Entry) -> Vec<u8> {
 /// A message, different for each number.
 fn message(n: u64) -> Entry {
     let text = format!("message {n} {}", "x".repeat(n as usize % 700));
-    let fields = [("role", Value::from("user")), ("content", Value::from(text))];
+    let fields = [
+        ("role", Value::from("user")),
+        ("content", Value::from(text)),
+    ];
     Entry::Message(Box::new(Said {
         time: n,
         message: Map::from_iter(fields.map(|(key, value)| (key.to_owned(), value))),
@@ -115,7 +122,10 @@ impl Place {
     /// Names in the vaults' folder, but for the lock.
     fn files(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.path().join("vaults"));
-        let names = entries.into_iter().flatten().map(|e| e.unwrap().file_name().into_string().unwrap());
+        let names = entries
+            .into_iter()
+            .flatten()
+            .map(|e| e.unwrap().file_name().into_string().unwrap());
         let mut names: Vec<_> = names.filter(|name| name != ".lock").collect();
         names.sort();
         names
@@ -126,7 +136,9 @@ impl Place {
 fn ten_thousand_records_are_read_as_they_were_written() {
     let place = Place::new();
     let (mut vault, _) = make(place.path());
-    let expected: Vec<_> = (0..10_000).map(|n| (n / 40 + 1, bytes(&message(n)))).collect();
+    let expected: Vec<_> = (0..10_000)
+        .map(|n| (n / 40 + 1, bytes(&message(n))))
+        .collect();
     for n in 0..10_000 {
         vault.append(n / 40 + 1, &message(n)).unwrap();
     }
@@ -173,6 +185,8 @@ fn one_process_writes_and_others_wait() {
     let again = Vault::create(vaults, &name(), PASSPHRASE, CHEAP);
     assert!(matches!(again, Err(VaultError::Exists(_))));
     let other = VaultName::new("w").unwrap();
-    let missing = Vaults::make(place.path()).unwrap().open(&other, Access::Read);
+    let missing = Vaults::make(place.path())
+        .unwrap()
+        .open(&other, Access::Read);
     assert!(missing.unwrap_err().to_string().contains("did you mean v?"));
 }
