@@ -5,6 +5,7 @@ mod profile;
 
 use crate::args::EngineArgs;
 use crate::report;
+use crate::terminal::PlainJson;
 use anyhow::bail;
 use clap::Args;
 use hob::{Cancel, Engine, Profile, Request, Sampling, SessionOptions};
@@ -125,7 +126,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
                 "prefill": p.phases[0].json(), "decode": p.phases[1].json(),
             });
         }
-        println!("{report}");
+        println!("{}", PlainJson(&report));
     } else {
         println!(
             "{} threads, {}, median of {} rounds",

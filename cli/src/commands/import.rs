@@ -13,7 +13,7 @@ use crate::facts;
 use crate::intake::{self, Original, PACKING_SPACE, Unshared};
 use crate::other::{self, Offer};
 use crate::store::{Arrival, Installed, ModelKind, Store, StoreError, StoredFile, plain_name};
-use crate::terminal::bytes;
+use crate::terminal::{PlainJson, bytes};
 use crate::view::View;
 
 #[derive(Args)]
@@ -102,7 +102,7 @@ pub(crate) fn run(args: ImportArgs) -> anyhow::Result<()> {
     let model = model?;
     say_ready(&model, &mut view);
     if args.json {
-        println!("{}", super::list::report(&model));
+        println!("{}", PlainJson(&super::list::report(&model)));
     }
     Ok(())
 }

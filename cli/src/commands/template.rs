@@ -1,7 +1,7 @@
 //! `hob template`: the prompt that a model really sees. A conversation goes in, the text (or the tokens)
 //! that the model's chat template makes of it comes out; no weight is read.
 
-use crate::terminal::{Answer, Plain, chain};
+use crate::terminal::{Answer, PlainJson, PlainLine, chain};
 use anyhow::{Context, bail};
 use clap::Args;
 use hob::{ChatOptions, ChatTemplate, Engine, Json, Message};
@@ -119,7 +119,7 @@ pub(crate) fn run(args: &TemplateArgs) -> anyhow::Result<ExitCode> {
     if args.names {
         templates
             .names()
-            .for_each(|name| println!("{}", Plain(name)));
+            .for_each(|name| println!("{}", PlainLine(name)));
         return Ok(ExitCode::SUCCESS);
     }
     let given = Given::read(args)?;
@@ -138,10 +138,10 @@ pub(crate) fn run(args: &TemplateArgs) -> anyhow::Result<ExitCode> {
     for conversation in conversations {
         let seen = see(args, &templates, given.with(conversation));
         match (seen, args.json) {
-            (Ok(seen), true) => println!("{}", seen.report(tokenizer.as_ref())?),
+            (Ok(seen), true) => println!("{}", PlainJson(&seen.report(tokenizer.as_ref())?)),
             (Ok(seen), false) => seen.show()?,
             (Err(e), true) => {
-                println!("{}", serde_json::json!({ "error": chain(&e) }));
+                println!("{}", PlainJson(&serde_json::json!({ "error": chain(&e) })));
                 code = ExitCode::FAILURE;
             }
             (Err(e), false) => return Err(e),
@@ -273,7 +273,7 @@ fn open(path: &Path) -> anyhow::Result<(ChatTemplates, Option<Tokenizer>)> {
     }
     let weights = Weights::parse(ModelFiles::open(&path)?)?;
     let tokenizer = text::tokenizer(&weights).unwrap_or_else(|e| {
-        eprintln!("(no tokens: {})", Plain(&e.to_string()));
+        eprintln!("(no tokens: {})", PlainLine(&e.to_string()));
         None
     });
     let templates = text::templates(&weights, tokenizer.as_ref());

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use serde_json::json;
 
 use crate::store::{Installed, Store, StoreError, StoredFile};
-use crate::terminal::{Plain, bytes, chain};
+use crate::terminal::{PlainJson, PlainLine, bytes, chain};
 use crate::view::{BarWatch, View};
 
 #[derive(Args)]
@@ -70,19 +70,19 @@ pub(crate) fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
             None if args.quiet => {}
             None => {
                 let size = model.as_ref().map_or(0, |model| model.manifest.size());
-                writeln!(out, "{}: sound, {}", Plain(name), bytes(size))?;
+                writeln!(out, "{}: sound, {}", PlainLine(name), bytes(size))?;
             }
             Some(why) => writeln!(
                 out,
                 "{}: DAMAGED: {}; `hob rm {}`, then pull or import it again",
-                Plain(name),
-                Plain(&why),
-                Plain(name)
+                PlainLine(name),
+                PlainLine(&why),
+                PlainLine(name)
             )?,
         }
     }
     if args.json {
-        writeln!(out, "{:#}", serde_json::Value::from(reports))?;
+        writeln!(out, "{:#}", PlainJson(&reports.into()))?;
     } else if models.is_empty() && !args.quiet {
         writeln!(out, "no models yet; `hob pull` fetches one")?;
     }

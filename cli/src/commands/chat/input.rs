@@ -333,7 +333,14 @@ impl Completer for Typing {
         let start = typed.rfind([' ', '=']).map_or(0, |at| at + 1);
         let last = typed.get(start..).unwrap_or_default();
         match command {
-            "/load" | "/save" => self.files.complete(line, pos, context),
+            // A name that would steer the terminal is neither listed nor typed.
+            "/load" | "/save" => {
+                let (start, mut files) = self.files.complete(line, pos, context)?;
+                let is_plain =
+                    |text: &str| !text.contains(|c| steers(c) || matches!(c, '\n' | '\t'));
+                files.retain(|file| is_plain(&file.display) && is_plain(&file.replacement));
+                Ok((start, files))
+            }
             "/params" if typed.matches(' ').count() == 1 => {
                 let names = self.parameters.iter().map(String::as_str);
                 Ok((start, matching(last, names.chain(["reset"]))))

@@ -23,6 +23,7 @@ use crate::confined::{self, ConfinementArgs, Opened};
 use crate::sampling_args::SamplingArgs;
 use crate::store::{self, Installed, Store};
 use crate::style::ColorArg;
+use crate::terminal::PlainLine;
 use crate::thinking::ThinkArgs;
 use anyhow::{Context, bail};
 use clap::Args;
@@ -179,7 +180,8 @@ pub(crate) fn run(args: ChatArgs) -> anyhow::Result<ExitCode> {
         bail!("this model's text cannot be read: {why}");
     }
     if let Some(caveat) = engine.tokenizer().and_then(|tokenizer| tokenizer.caveat()) {
-        eprintln!("hob: {}: {caveat}", model.path.display());
+        let path = model.path.display().to_string();
+        eprintln!("hob: {}: {caveat}", PlainLine(&path));
     }
     let options = ChatOptions {
         template: match &args.template {
