@@ -68,7 +68,8 @@ fn script(shell: ShellName) -> Vec<u8> {
 pub(crate) fn man(args: &ManArgs) -> anyhow::Result<()> {
     let n = write_pages(&args.out)
         .with_context(|| format!("cannot write manual pages to {}", args.out.display()))?;
-    println!("{n} pages in {}", args.out.display());
+    let out = args.out.display().to_string();
+    println!("{n} pages in {}", crate::terminal::PlainLine(&out));
     Ok(())
 }
 

@@ -27,6 +27,7 @@ use crate::model::Model;
 use crate::sampling_args::SamplingArgs;
 use crate::store;
 use crate::style::ColorArg;
+use crate::terminal::PlainLine;
 use crate::thinking::ThinkArgs;
 use anyhow::{Context, bail};
 use broker::Broker;
@@ -209,7 +210,8 @@ pub(crate) fn run(args: ChatArgs) -> anyhow::Result<ExitCode> {
         bail!("this model's text cannot be read: {why}");
     }
     if let Some(caveat) = engine.tokenizer().and_then(|tokenizer| tokenizer.caveat()) {
-        eprintln!("hob: {}: {caveat}", model.path.display());
+        let path = model.path.display().to_string();
+        eprintln!("hob: {}: {caveat}", PlainLine(&path));
     }
     let options = ChatOptions {
         template: template.map(|file| file.parse(&engine)).transpose()?,
