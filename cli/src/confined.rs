@@ -1,15 +1,18 @@
 //! Loading a model in a process that has given up the network, files and programs.
 //!
-//! In: the model's path, and how much confinement the user wants. Out: a loaded engine, in a process
-//! confined by [`hob::privacy`] before the first byte of the model was parsed. What this system cannot
-//! enforce is said on standard error, before the first prompt is read.
+//! In: the model, and how much confinement the user wants. Out: a loaded engine, in a process confined by
+//! [`hob::privacy`] before the first byte of the model was parsed. What this system cannot enforce is said
+//! on standard error, before the first prompt is read; and a model of the store is compared with what is
+//! pinned: by its looks when it is opened, and where that is not enough by its bytes, after confinement.
 
 use crate::args::EngineArgs;
+use crate::model::Model;
+use crate::workshop;
 use anyhow::{Context, bail};
 use clap::Args;
-use hob::privacy::{self, Mode, Report, memory};
-use hob::{Engine, EngineOptions, ModelFiles};
-use std::path::Path;
+use hob::privacy::{self, Confinement, Mode, Report, memory};
+use hob::{Engine, EngineOptions, ModelFiles, WeightsMode};
+use hob_models::packed::cache_lookup;
 
 /// How a command confines itself.
 #[derive(Args, Clone, Copy)]
@@ -51,16 +54,16 @@ impl ConfinementArgs {
     }
 }
 
-/// A loaded model, in a process confined as `hob run` is: for commands that read all else before.
+/// A loaded model, in a process confined by these rules (`hob run`'s are [`Mode::Run`]): for commands that
+/// read all else before.
 pub(crate) fn load(
-    path: &Path,
+    rules: impl Into<Confinement>,
+    model: &Model,
     engine: &EngineArgs,
     outputs: usize,
     confinement: ConfinementArgs,
 ) -> anyhow::Result<Engine> {
-    let opened = confinement
-        .begin()?
-        .open(Mode::Run, path, engine, outputs)?;
+    let opened = confinement.begin()?.open(rules, model, engine, outputs)?;
     Ok(opened.load()?.0)
 }
 
@@ -74,14 +77,16 @@ impl Begun {
     /// standard input must have been read or opened, and no thread started.
     pub(crate) fn open(
         self,
-        mode: Mode,
-        path: &Path,
+        rules: impl Into<Confinement>,
+        model: &Model,
         engine: &EngineArgs,
         outputs: usize,
     ) -> anyhow::Result<Opened> {
         let options = engine.options(outputs);
-        let files = Engine::open(path, &options)?;
-        let report = self.confine(mode)?;
+        let opened = model.open(engine.verify)?;
+        let files = self.packed(opened.files().clone(), &options)?;
+        let report = self.confine(&rules.into())?;
+        model.settle(opened)?;
         Ok(Opened {
             files,
             options,
@@ -89,21 +94,44 @@ impl Begun {
         })
     }
 
+    /// A model's files, or their packed forms in `--cache`, which another process makes, for it parses
+    /// them.
+    pub(crate) fn packed(
+        &self,
+        files: ModelFiles,
+        options: &EngineOptions,
+    ) -> anyhow::Result<ModelFiles> {
+        let WeightsMode::Cached(folder) = &options.weights else {
+            return Ok(files);
+        };
+        workshop::into_cache(&files.path, folder, self.is_off())?;
+        Ok(cache_lookup(files, folder)?)
+    }
+
+    /// Opens the model, then gives up the right to open anything else: for commands that read a model's
+    /// metadata, and load no engine.
+    pub(crate) fn read(self, model: &Model) -> anyhow::Result<ModelFiles> {
+        let opened = model.open(false)?;
+        self.confine_reader()?;
+        model.settle(opened)
+    }
+
     /// Gives up the right to open anything else, as `hob run` does: for commands that read a model's
     /// metadata, and load no engine.
     pub(crate) fn confine_reader(self) -> anyhow::Result<()> {
-        self.confine(Mode::Run)?;
+        self.confine(&Mode::Run.into())?;
         // Asked for the number of cores, rayon would read files that say it.
         let threads = rayon::ThreadPoolBuilder::new().num_threads(hob_kernels::pool::cores());
         threads.build_global().context("cannot start threads")
     }
 
     /// Without confinement, if that is the user's wish, there is no report.
-    fn confine(self, mode: Mode) -> anyhow::Result<Option<Report>> {
+    fn confine(self, rules: &Confinement) -> anyhow::Result<Option<Report>> {
         if self.how.no_sandbox {
             return Ok(None);
         }
-        let report = privacy::confine(mode)
+        let report = rules
+            .enter()
             .context("cannot confine this process; `--no-sandbox` runs without confinement")?;
         let weaknesses: Vec<String> = report
             .weaknesses()

@@ -6,11 +6,13 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod bundle;
 mod catalogue;
 mod commands;
 mod confined;
 mod facts;
 mod intake;
+mod model;
 mod nearest;
 mod other;
 mod panics;
@@ -23,6 +25,8 @@ mod terminal;
 mod thinking;
 mod vault;
 mod view;
+mod wire;
+mod workshop;
 
 use clap::Parser;
 use std::process::ExitCode;
@@ -41,7 +45,7 @@ fn main() -> ExitCode {
         Err(e) if terminal::is_broken_pipe(&e) => ExitCode::from(141),
         Err(e) => {
             // Names and paths may come from a hostile file.
-            eprintln!("error: {}", terminal::Plain(&terminal::chain(&e)));
+            eprintln!("error: {}", terminal::PlainLine(&terminal::chain(&e)));
             ExitCode::FAILURE
         }
     }

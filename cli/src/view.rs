@@ -4,14 +4,14 @@
 use std::io::IsTerminal;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hob_fetch::{Event, Progress, proxy_in_use};
 use hob_models::packed::Watch;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::terminal::{Plain, bytes};
+use crate::terminal::{PlainLine, bytes};
 
 /// Least time between two lines where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -97,6 +97,11 @@ impl View {
         self.has_named_proxy = true;
     }
 
+    /// The file that steps are about, and whether nothing is shown: for another view of the same.
+    pub(crate) fn shows(&self) -> (Option<String>, bool) {
+        (self.file.clone(), self.is_quiet)
+    }
+
     /// What a step is called.
     fn step_name(&self, step: &str) -> String {
         match &self.file {
@@ -111,8 +116,8 @@ impl View {
             return;
         }
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{}", Plain(text))),
-            None => eprintln!("{}", Plain(text)),
+            Some(bar) => bar.suspend(|| eprintln!("{}", PlainLine(text))),
+            None => eprintln!("{}", PlainLine(text)),
         }
     }
 
@@ -157,7 +162,7 @@ impl View {
         let style =
             ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         bar.set_style(style);
-        bar.set_message(Plain(name).to_string());
+        bar.set_message(PlainLine(name).to_string());
         bar.set_position(done);
         bar.reset_eta();
         bar.enable_steady_tick(Duration::from_millis(200));
@@ -170,6 +175,7 @@ impl View {
             bar: self.bar.clone(),
             sum: Arc::default(),
             mine: AtomicU64::new(0),
+            stop: Arc::default(),
         }
     }
 
@@ -220,6 +226,8 @@ pub(crate) struct BarWatch {
     sum: Arc<AtomicU64>,
     /// What this work has added to the sum.
     mine: AtomicU64,
+    /// Raised to stop it.
+    stop: Arc<AtomicBool>,
 }
 
 impl BarWatch {
@@ -229,7 +237,13 @@ impl BarWatch {
             bar: self.bar.clone(),
             sum: Arc::clone(&self.sum),
             mine: AtomicU64::new(0),
+            stop: Arc::clone(&self.stop),
         }
+    }
+
+    /// What stops this work, and all that count with it.
+    pub(crate) fn stopper(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stop)
     }
 
     /// `done` bytes of this work are done.
@@ -246,6 +260,10 @@ impl BarWatch {
 impl Watch for BarWatch {
     fn progress(&self, done: u64, _: u64) {
         self.at(done);
+    }
+
+    fn cancelled(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
     }
 }
 

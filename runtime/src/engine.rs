@@ -201,6 +201,16 @@ impl Engine {
         load::open(path.as_ref(), &options.weights)
     }
 
+    /// [`Engine::open`] of files that the caller has opened: with [`WeightsMode::Cached`] they are
+    /// exchanged for those of the cache, with [`WeightsMode::Owned`] read into memory, else they stay as
+    /// they are.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub fn open_files(files: ModelFiles, options: &EngineOptions) -> Result<ModelFiles, LoadError> {
+        load::from_cache(files, &options.weights)
+    }
+
     /// The second half of [`Engine::load`]: opens nothing.
     ///
     /// # Errors

@@ -2,8 +2,10 @@
 
 use crate::args::EngineArgs;
 use crate::confined::{self, ConfinementArgs};
+use crate::model::Model;
 use anyhow::Context;
 use clap::Args;
+use hob::privacy::Mode;
 use hob::{Cancel, SessionOptions};
 use std::ffi::OsString;
 use std::io::{BufWriter, Write};
@@ -65,8 +67,14 @@ pub(crate) fn run(args: &LogitsArgs) -> anyhow::Result<ExitCode> {
 
 /// Writes the logits to standard output.
 fn compute(args: &LogitsArgs) -> anyhow::Result<()> {
-    let path = super::model_path(&args.model)?;
-    let engine = confined::load(&path, &args.engine, args.chunk.into(), args.confinement)?;
+    let model = Model::find(&args.model)?;
+    let engine = confined::load(
+        Mode::Run,
+        &model,
+        &args.engine,
+        args.chunk.into(),
+        args.confinement,
+    )?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     let mut session = engine.session(SessionOptions {
         context: args.tokens.len(),

@@ -7,8 +7,10 @@
 
 use crate::args::EngineArgs;
 use crate::confined::{self, ConfinementArgs};
+use crate::model::Model;
 use anyhow::{Context, bail};
 use clap::Args;
+use hob::privacy::Mode;
 use hob::{Cancel, SessionOptions, log_sum_exp};
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -64,10 +66,10 @@ impl Score {
 }
 
 pub(crate) fn run(args: &PerplexityArgs) -> anyhow::Result<()> {
-    let path = super::model_path(&args.model)?;
+    let model = Model::find(&args.model)?;
     let text = std::fs::read_to_string(&args.file)
         .with_context(|| format!("cannot read {}", args.file.display()))?;
-    let engine = confined::load(&path, &args.engine, ROWS, args.confinement)?;
+    let engine = confined::load(Mode::Run, &model, &args.engine, ROWS, args.confinement)?;
     let Some(tokenizer) = engine.tokenizer() else {
         bail!("this model has no tokenizer that hob knows, so a text cannot be scored");
     };

@@ -56,6 +56,9 @@ pub(crate) struct PrivacyArgs {
     /// Try only what a program may do that confines itself to serve others (for users of the library)
     #[arg(long)]
     serve: bool,
+    /// Try only what the process may do that packs a model for the store, and so parses it
+    #[arg(long)]
+    pack: bool,
     /// Test the test: allow each forbidden system call in turn, and show that it is noticed
     #[arg(long, conflicts_with_all = ["all", "verify", "without", "permit"])]
     mutations: bool,
@@ -88,7 +91,7 @@ pub(crate) fn run(args: &PrivacyArgs) -> anyhow::Result<ExitCode> {
         probe::run(spec)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let asked = [args.run, args.chat, args.broker, args.serve];
+    let asked = [args.run, args.chat, args.broker, args.serve, args.pack];
     let mut modes: Vec<Mode> = Mode::ALL
         .into_iter()
         .zip(asked)

@@ -6,10 +6,11 @@
 use super::template::TemplateFile;
 use crate::args::EngineArgs;
 use crate::confined::ConfinementArgs;
+use crate::model::Model;
 use crate::sampling_args::SamplingArgs;
 use crate::stdio;
 use crate::store::{self, Store};
-use crate::terminal::bytes;
+use crate::terminal::{PlainLine, bytes};
 use crate::thinking::{ThinkArgs, ThoughtfulAnswer};
 use anyhow::{Context, bail};
 use clap::Args;
@@ -152,12 +153,12 @@ pub(crate) fn read_prompt(given: Option<&str>) -> anyhow::Result<String> {
 pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let (model, prompt) = split(&args.words)?;
     let prompt_is_piped = prompt.is_none_or(|p| p == "-");
-    let path: PathBuf = match model {
-        Some(m) => super::model_path(Path::new(m))?,
+    let model = match model {
+        Some(m) => Model::find(Path::new(m))?,
         None => {
             // The question is asked on the terminal, which the prompt must not come from then.
             let interactive = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-            store::ensure_default_model(args.yes, interactive)?
+            store::ensure_default_model(args.yes, interactive)?.into()
         }
     };
     let template = args.template.as_deref().map(TemplateFile::read);
@@ -165,7 +166,7 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let person = std::io::stderr().is_terminal();
     let start = Instant::now();
     let begun = args.confinement.begin()?;
-    let opened = begun.open(Mode::Run, &path, &args.engine, 1)?;
+    let opened = begun.open(Mode::Run, &model, &args.engine, 1)?;
     let mut loaded = start.elapsed();
     let prompt = read_prompt(if prompt_is_piped {
         prompt.filter(|&p| p == "-")
@@ -176,10 +177,14 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let (engine, report) = opened.load()?;
     loaded += start.elapsed();
     if let Some(caveat) = engine.tokenizer().and_then(|tokenizer| tokenizer.caveat()) {
-        eprintln!("hob: {}: {caveat}", path.display());
+        let path = model.path.display().to_string();
+        eprintln!("hob: {}: {caveat}", PlainLine(&path));
     }
     for refusal in engine.sampling_refusals().iter().filter(|_| person) {
-        eprintln!("(of the model's own settings, {refusal}; left out)");
+        eprintln!(
+            "(of the model's own settings, {}; left out)",
+            PlainLine(&refusal.to_string())
+        );
     }
     let context = args.context.unwrap_or(engine.model().hparams.context) as usize;
     let mut session = engine.session(SessionOptions {

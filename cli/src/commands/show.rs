@@ -2,9 +2,10 @@
 
 use crate::args::EngineArgs;
 use crate::confined::ConfinementArgs;
-use crate::terminal::{Plain, bytes};
+use crate::model::Model;
+use crate::terminal::{Plain, PlainJson, PlainLine, bytes};
 use clap::Args;
-use hob::{ChatTemplates, Engine, Inspection};
+use hob::{ChatTemplates, Inspection};
 use std::path::PathBuf;
 
 #[derive(Args)]
@@ -27,16 +28,14 @@ pub(crate) struct ShowArgs {
 }
 
 pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
-    let path = super::model_path(&args.model)?;
-    // A file is a file; a name is a model of the store, whose manifest has more to say.
-    let stored = match args.model.exists() {
-        true => None,
-        false => crate::store::Store::open()?.find(&args.model.to_string_lossy())?,
-    };
+    let model = Model::find(&args.model)?;
+    let stored = &model.installed;
     let options = args.engine.options(1);
     let begun = args.confinement.begin()?;
-    let files = Engine::open(&path, &options)?;
+    let opened = model.open(args.engine.verify)?;
+    let files = begun.packed(opened.files().clone(), &options)?;
     begun.confine_reader()?;
+    model.settle(opened)?;
     let seen = Inspection::of(files, &options)?;
     let (hp, memory) = (&seen.model.hparams, &seen.memory);
     if args.json {
@@ -65,10 +64,10 @@ pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
             "tokenizer": seen.tokenizer, "chat_template": seen.templates.is_some(), "chat_templates": seen.templates.iter().flat_map(ChatTemplates::names).collect::<Vec<_>>(),
             "memory": { "mapped": memory.mapped, "packed": memory.packed, "vectors": memory.vectors, "working": memory.working, "at": at },
         });
-        println!("{report}");
+        println!("{}", PlainJson(&report));
         return Ok(());
     }
-    let row = |key: &str, value: String| println!("{key:<16}{}", Plain(&value));
+    let row = |key: &str, value: String| println!("{key:<16}{}", PlainLine(&value));
     row(
         "name",
         seen.name.clone().unwrap_or_else(|| "(none given)".into()),
@@ -134,7 +133,7 @@ pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
         }
         .to_owned(),
     );
-    if let Some(model) = &stored {
+    if let Some(model) = stored {
         show_stored(model, &row);
     }
     println!();

@@ -2,11 +2,11 @@
 //! that the model's chat template makes of it comes out; no weight is read.
 
 use crate::confined::ConfinementArgs;
-use crate::terminal::{Answer, Plain, chain};
+use crate::model::Model;
+use crate::terminal::{Answer, PlainJson, PlainLine, chain};
 use anyhow::{Context, bail};
 use clap::Args;
 use hob::{ChatOptions, ChatTemplate, Engine, Json, Message};
-use hob_models::files::ModelFiles;
 use hob_models::reasoning::ReasoningFormat;
 use hob_models::template::ChatTemplates;
 use hob_models::text;
@@ -119,7 +119,7 @@ fn parse(engine: &Engine, source: &str, file: &Path) -> anyhow::Result<ChatTempl
 
 pub(crate) fn run(args: &TemplateArgs) -> anyhow::Result<ExitCode> {
     // All other files are read while files can be opened.
-    let model = super::model_path(&args.model)?;
+    let model = Model::find(&args.model)?;
     let given = Given::read(args)?;
     let files = args.messages.iter();
     let mut conversations: Vec<Conversation> =
@@ -128,7 +128,7 @@ pub(crate) fn run(args: &TemplateArgs) -> anyhow::Result<ExitCode> {
     if args.names {
         templates
             .names()
-            .for_each(|name| println!("{}", Plain(name)));
+            .for_each(|name| println!("{}", PlainLine(name)));
         return Ok(ExitCode::SUCCESS);
     }
     if args.source {
@@ -143,10 +143,10 @@ pub(crate) fn run(args: &TemplateArgs) -> anyhow::Result<ExitCode> {
     for conversation in conversations {
         let seen = see(args, &templates, given.with(conversation));
         match (seen, args.json) {
-            (Ok(seen), true) => println!("{}", seen.report(tokenizer.as_ref())?),
+            (Ok(seen), true) => println!("{}", PlainJson(&seen.report(tokenizer.as_ref())?)),
             (Ok(seen), false) => seen.show()?,
             (Err(e), true) => {
-                println!("{}", serde_json::json!({ "error": chain(&e) }));
+                println!("{}", PlainJson(&serde_json::json!({ "error": chain(&e) })));
                 code = ExitCode::FAILURE;
             }
             (Err(e), false) => return Err(e),
@@ -266,9 +266,10 @@ impl Seen {
 /// The templates of a model or of a file with one, and the tokenizer of a model.
 /// The process is confined before they are parsed.
 fn open(
-    path: &Path,
+    model: &Model,
     confinement: ConfinementArgs,
 ) -> anyhow::Result<(ChatTemplates, Option<Tokenizer>)> {
+    let path = &model.path;
     let begun = confinement.begin()?;
     let is_template = path.extension().is_some_and(|end| {
         ["jinja", "jinja2", "j2", "txt"]
@@ -281,11 +282,9 @@ fn open(
         let templates = ChatTemplates::new(sources, "", "").context("no template")?;
         return Ok((templates, None));
     }
-    let files = ModelFiles::open(path)?;
-    begun.confine_reader()?;
-    let weights = Weights::parse(files)?;
+    let weights = Weights::parse(begun.read(model)?)?;
     let tokenizer = text::tokenizer(&weights).unwrap_or_else(|e| {
-        eprintln!("(no tokens: {})", Plain(&e.to_string()));
+        eprintln!("(no tokens: {})", PlainLine(&e.to_string()));
         None
     });
     let templates = text::templates(&weights, tokenizer.as_ref());

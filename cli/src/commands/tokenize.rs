@@ -2,10 +2,10 @@
 //! model's metadata is read, never its weights.
 
 use crate::confined::ConfinementArgs;
-use crate::terminal::bytes;
+use crate::model::Model;
+use crate::terminal::{Answer, PlainJson, PlainLine, bytes};
 use anyhow::{Context, bail};
 use clap::Args;
-use hob_models::files::ModelFiles;
 use hob_models::text;
 use hob_models::tokenizer::{DecodeOptions, EncodeOptions, TokenKind, Tokenizer};
 use hob_models::weights::Weights;
@@ -63,10 +63,11 @@ pub(crate) struct TokenizeArgs {
 }
 
 pub(crate) fn run(args: &TokenizeArgs) -> anyhow::Result<()> {
-    let path = super::model_path(&args.model)?;
-    let tokenizer = open(&path, args.confinement)?;
+    let model = Model::find(&args.model)?;
+    let tokenizer = open(&model, args.confinement)?;
     if let Some(caveat) = tokenizer.caveat() {
-        eprintln!("hob: {}: {caveat}", path.display());
+        let path = model.path.display().to_string();
+        eprintln!("hob: {}: {caveat}", PlainLine(&path));
     }
     let mut out = BufWriter::new(std::io::stdout().lock());
     let done = if args.lines {
@@ -79,7 +80,8 @@ pub(crate) fn run(args: &TokenizeArgs) -> anyhow::Result<()> {
 }
 
 /// The tokenizer of a model, or of a lone `tokenizer.json`; the process is confined before it is parsed.
-fn open(path: &Path, confinement: ConfinementArgs) -> anyhow::Result<Tokenizer> {
+fn open(model: &Model, confinement: ConfinementArgs) -> anyhow::Result<Tokenizer> {
+    let path = &model.path;
     let begun = confinement.begin()?;
     if path
         .extension()
@@ -96,9 +98,7 @@ fn open(path: &Path, confinement: ConfinementArgs) -> anyhow::Result<Tokenizer> 
         begun.confine_reader()?;
         return Ok(Tokenizer::from_tokenizer_json(&json, config.as_deref())?);
     }
-    let files = ModelFiles::open(path)?;
-    begun.confine_reader()?;
-    let weights = Weights::parse(files)?;
+    let weights = Weights::parse(begun.read(model)?)?;
     let tokenizer = weights
         .files()
         .checked(text::tokenizer(&weights).map_err(anyhow::Error::new))?;
@@ -117,11 +117,14 @@ fn one(args: &TokenizeArgs, tokenizer: &Tokenizer, out: &mut impl Write) -> anyh
     let given = input(args)?;
     if args.decode {
         let text = decode(args, tokenizer, &ids(&given)?)?;
-        let shown = match args.json {
-            true => json!({ "text": text }).to_string(),
-            false => text,
-        };
-        return writeln!(out, "{shown}").context(WRITING);
+        if !args.json {
+            out.flush().context(WRITING)?;
+            let mut out = Answer::new();
+            out.write(&text).context(WRITING)?;
+            return out.write("\n").context(WRITING);
+        }
+        let report = json!({ "text": text });
+        return writeln!(out, "{}", PlainJson(&report)).context(WRITING);
     }
     let ids = tokenizer.encode(&given, options(args))?;
     let characters = given.chars().count();
@@ -134,7 +137,7 @@ fn one(args: &TokenizeArgs, tokenizer: &Tokenizer, out: &mut impl Write) -> anyh
             "ids": ids, "pieces": pieces,
             "tokens": ids.len(), "characters": characters, "bytes": given.len(),
         });
-        return writeln!(out, "{report}").context(WRITING);
+        return writeln!(out, "{}", PlainJson(&report)).context(WRITING);
     }
     for &id in &ids {
         writeln!(
@@ -165,7 +168,7 @@ fn lines(args: &TokenizeArgs, tokenizer: &Tokenizer, out: &mut impl Write) -> an
             let ids: Vec<u32> =
                 serde_json::from_str(&line).map_err(|_| anyhow::anyhow!(malformed()))?;
             let text = decode(args, tokenizer, &ids).with_context(|| format!("line {number}"))?;
-            writeln!(out, "{}", Value::from(text))?;
+            writeln!(out, "{}", PlainJson(&Value::from(text)))?;
         } else {
             let text: String =
                 serde_json::from_str(&line).map_err(|_| anyhow::anyhow!(malformed()))?;

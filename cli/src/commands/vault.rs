@@ -132,7 +132,10 @@ fn confine(mode: Mode) -> anyhow::Result<()> {
 
 fn list(args: &ListArgs) -> anyhow::Result<()> {
     let vaults = Vaults::find(Store::open()?.root())?;
-    let found = vaults.map(|vaults| vaults.list()).transpose()?.unwrap_or_default();
+    let found = vaults
+        .map(|vaults| vaults.list())
+        .transpose()?
+        .unwrap_or_default();
     let written = |metadata: &std::fs::Metadata| {
         let since = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
         Some(since.as_secs())
@@ -149,7 +152,11 @@ fn list(args: &ListArgs) -> anyhow::Result<()> {
         writeln!(out, "no vaults yet; `hob chat --vault NAME` makes one")?;
         return Ok(());
     }
-    let width = found.iter().map(|(name, _)| name.as_str().len()).max().unwrap_or(0);
+    let width = found
+        .iter()
+        .map(|(name, _)| name.as_str().len())
+        .max()
+        .unwrap_or(0);
     for (name, metadata) in &found {
         writeln!(
             out,

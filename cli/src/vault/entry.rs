@@ -133,7 +133,7 @@ impl Entry {
             KEEP => from_json(body).map(Entry::Keep),
             FORGOTTEN => from_json(body).map(Entry::Forgotten),
             SETTINGS => from_json(body).map(Entry::Settings),
-            SNAPSHOT => snapshot(body).map(Entry::Snapshot),
+            SNAPSHOT => snapshot(body).transpose()?.map(Entry::Snapshot),
             _ => None,
         };
         entry.ok_or(VaultError::Unreadable { kind })
@@ -150,16 +150,17 @@ fn from_json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Option<T> {
     serde_json::from_slice(body).ok()
 }
 
-fn snapshot(body: &[u8]) -> Option<SnapshotRef> {
+fn snapshot(body: &[u8]) -> Option<Result<SnapshotRef, VaultError>> {
     let (id, rest) = body.split_first_chunk()?;
-    let (key, rest) = rest.split_first_chunk::<KEY_BYTES>()?;
+    let (key, rest) = rest.split_first_chunk()?;
     let (digest, tokens) = rest.split_first_chunk()?;
-    Some(SnapshotRef {
+    let tokens = u64::from_le_bytes(tokens.try_into().ok()?);
+    Some(Key::of(key).map(|key| SnapshotRef {
         id: *id,
-        key: Key::of(key)?,
+        key,
         digest: *digest,
-        tokens: u64::from_le_bytes(tokens.try_into().ok()?),
-    })
+        tokens,
+    }))
 }
 
 #[cfg(test)]

@@ -110,6 +110,8 @@ pub(crate) enum VaultError {
     TooLong { limit: usize },
     #[error("the system gives no random numbers ({0}), and without them nothing is encrypted")]
     Random(String),
+    #[error(transparent)]
+    Secret(#[from] hob::privacy::secret::SecretError),
     #[error("encryption failed; nothing was written")]
     Seal,
     #[error(

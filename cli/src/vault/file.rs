@@ -144,7 +144,7 @@ impl Closed {
             findings.push(Finding::TwoPassphrases);
         }
 
-        let keys = Keys::new(&master.dek, &id);
+        let keys = Keys::new(&master.dek, &id)?;
         let opened = heads.map(|slot| Head::open(&slot, &keys.head, &id));
         let newest = opened
             .iter()
@@ -251,7 +251,7 @@ impl Vault {
             file,
             path,
             id: header.id,
-            keys: Keys::new(dek, &header.id),
+            keys: Keys::new(dek, &header.id)?,
             chain,
             end: RECORDS,
             head: Head {
@@ -417,7 +417,7 @@ fn walk(
     take: &mut dyn FnMut(ConversationId, Entry),
 ) -> Result<(Chain, u64, u64), VaultError> {
     let failed = |e| io_error("read", path)(e);
-    let len = file.metadata().map_err(failed)?.len();
+    let len = length(file).map_err(failed)?;
     let mut reader = BufReader::with_capacity(1 << 18, file);
     reader.seek(SeekFrom::Start(RECORDS)).map_err(failed)?;
     let (mut chain, mut end, of) = (Chain::new(id), RECORDS, head.records);
@@ -455,9 +455,14 @@ fn walk(
     }
 }
 
+/// Bytes in a file. By `lseek`: a confined process is not left with `statx`, which takes paths.
+fn length(mut file: &File) -> io::Result<u64> {
+    file.seek(SeekFrom::End(0))
+}
+
 /// Overwrites the headers and heads of a file, as far as it has them.
 pub(super) fn wipe(file: &File) -> io::Result<()> {
-    let len = file.metadata()?.len().min(RECORDS);
+    let len = length(file)?.min(RECORDS);
     write_at(file, 0, &vec![0; len as usize])?;
     file.sync_all()
 }

@@ -86,7 +86,7 @@ impl Header {
         // The nonce belongs to what is authenticated, so it is chosen here.
         let nonce: [u8; NONCE] = random()?;
         writer.put(&nonce);
-        writer.put(Keys::new(dek, &id).commitment.bytes());
+        writer.put(Keys::new(dek, &id)?.commitment.bytes());
         let mut wrapped = *dek.bytes();
         let tag = seal::seal_with(kek, &nonce, &around(&slot), &mut wrapped)?;
         let mut writer = Writer(slot.get_mut(WRAPPED).unwrap_or_default());
@@ -148,10 +148,14 @@ impl Header {
         };
         let dek = Key::filled(|out| {
             *out = wrapped;
-            seal::open(&kek, &nonce, &around(&self.slot), out, &tag).ok_or(())
+            let opened = seal::open(&kek, &nonce, &around(&self.slot), out, &tag);
+            opened.ok_or(VaultError::WrongPassphrase)
         });
-        let Ok(dek) = dek else { return Ok(None) };
-        let own = Keys::new(&dek, &self.id).commitment;
+        let dek = match dek {
+            Err(VaultError::WrongPassphrase) => return Ok(None),
+            other => other?,
+        };
+        let own = Keys::new(&dek, &self.id)?.commitment;
         let is_own: bool = own.bytes().ct_eq(&commitment).into();
         let header = self.clone();
         Ok(is_own.then_some(Master { dek, kek, header }))

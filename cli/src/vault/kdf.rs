@@ -110,7 +110,11 @@ pub(super) fn derive(passphrase: &[u8], salt: &[u8; 16], cost: Cost) -> Result<K
     let failed = |_| VaultError::Memory { memory_kib };
     let params = Params::new(memory_kib, passes, lanes, None).map_err(failed)?;
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-    Key::filled(|out| argon2.hash_password_into(passphrase, salt, out)).map_err(failed)
+    Key::filled(|out| {
+        argon2
+            .hash_password_into(passphrase, salt, out)
+            .map_err(failed)
+    })
 }
 
 #[cfg(test)]

@@ -3,55 +3,66 @@
 
 use anyhow::{Context, bail};
 use clap::Args;
+use hob::privacy::secret::SecretBytes;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// The longest passphrase, in bytes.
-const MOST: usize = 4096;
+const MOST: usize = 1024;
 
-/// A passphrase. It is overwritten when it goes.
-pub(crate) struct Passphrase(Zeroizing<Vec<u8>>);
+/// A passphrase, in memory made for secrets. It is overwritten when it goes.
+pub(crate) struct Passphrase {
+    bytes: SecretBytes,
+    len: usize,
+}
 
 impl Passphrase {
     pub(crate) fn bytes(&self) -> &[u8] {
-        &self.0
+        self.bytes.get(..self.len).unwrap_or_default()
     }
 
-    fn empty() -> Passphrase {
-        // With all the room that it may need, for growing would leave a part behind.
-        Passphrase(Zeroizing::new(Vec::with_capacity(MOST + 1)))
+    fn empty() -> anyhow::Result<Passphrase> {
+        let bytes = SecretBytes::zeroed(MOST)?;
+        Ok(Passphrase { bytes, len: 0 })
+    }
+
+    fn push(&mut self, byte: u8) -> anyhow::Result<()> {
+        let Some(place) = self.bytes.get_mut(self.len) else {
+            bail!("the passphrase is longer than {MOST} bytes");
+        };
+        *place = byte;
+        self.len += 1;
+        Ok(())
+    }
+
+    /// Takes the last byte away.
+    fn pop(&mut self) -> Option<u8> {
+        self.len = self.len.checked_sub(1)?;
+        self.bytes.get_mut(self.len).map(std::mem::take)
     }
 
     /// The first line of a file, which may be a pipe or a descriptor (`/dev/fd/3`).
     pub(crate) fn of_file(path: &Path) -> anyhow::Result<Passphrase> {
         let what = || format!("cannot read a passphrase from {}", path.display());
         let mut file = File::open(path).with_context(what)?;
-        let mut passphrase = Passphrase::empty();
+        let mut passphrase = Passphrase::empty()?;
         let mut byte = Zeroizing::new([0]);
         // A byte at a time, so that what follows the line stays in a pipe for who reads it next.
         while file.read(&mut byte[..]).with_context(what)? > 0 && byte[0] != b'\n' {
             passphrase.push(byte[0])?;
         }
-        if passphrase.0.last() == Some(&b'\r') {
-            passphrase.0.pop();
+        if passphrase.bytes().last() == Some(&b'\r') {
+            passphrase.pop();
         }
-        if passphrase.0.is_empty() {
+        if passphrase.len == 0 {
             bail!(
                 "the first line of {} is empty: it has to be the passphrase",
                 path.display()
             );
         }
         Ok(passphrase)
-    }
-
-    fn push(&mut self, byte: u8) -> anyhow::Result<()> {
-        if self.0.len() >= MOST {
-            bail!("the passphrase is longer than {MOST} bytes");
-        }
-        self.0.push(byte);
-        Ok(())
     }
 
     /// Asks on the terminal; what is typed is not shown.
@@ -62,11 +73,11 @@ impl Passphrase {
     /// Asks for a new one, twice.
     pub(crate) fn ask_twice(prompt: &str) -> anyhow::Result<Passphrase> {
         let first = Passphrase::ask(prompt)?;
-        if first.0.is_empty() {
+        if first.len == 0 {
             bail!("the passphrase is empty; give one");
         }
         let second = Passphrase::ask("The same again: ")?;
-        if *first.0 != *second.0 {
+        if first.bytes() != second.bytes() {
             bail!("the two are not the same; nothing was done");
         }
         Ok(first)
@@ -135,7 +146,7 @@ mod terminal {
             )
         })?;
         write!(silent.terminal, "{prompt}").context("cannot write to the terminal")?;
-        let mut passphrase = Passphrase::empty();
+        let mut passphrase = Passphrase::empty()?;
         let mut byte = Zeroizing::new([0]);
         loop {
             let n = silent.terminal.read(&mut byte[..]);
@@ -143,16 +154,16 @@ mod terminal {
                 (0, _) => bail!("the terminal went away"),
                 (_, b'\r' | b'\n') => return Ok(passphrase),
                 // Ctrl-D on an empty line, and Ctrl-C: the user thought better of it.
-                (_, 4) if !passphrase.0.is_empty() => return Ok(passphrase),
+                (_, 4) if passphrase.len > 0 => return Ok(passphrase),
                 (_, 3 | 4) => {
                     drop(silent);
                     drop(passphrase);
                     std::process::exit(130);
                 }
                 // Backspace takes a whole character.
-                (_, 8 | 127) => while passphrase.0.pop().is_some_and(|b| b & 0xc0 == 0x80) {},
+                (_, 8 | 127) => while passphrase.pop().is_some_and(|b| b & 0xc0 == 0x80) {},
                 // Ctrl-U takes the line.
-                (_, 21) => passphrase.0.clear(),
+                (_, 21) => while passphrase.pop().is_some() {},
                 (_, typed) if typed >= b' ' => passphrase.push(typed)?,
                 _ => {}
             }

@@ -7,7 +7,6 @@ use chacha20poly1305::XChaCha20Poly1305;
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use hkdf::Hkdf;
 use sha2::Sha256;
-use std::convert::Infallible;
 
 /// Bytes of a nonce.
 pub(super) const NONCE: usize = 24;
@@ -71,21 +70,21 @@ pub(super) struct Keys {
 
 impl Keys {
     /// The keys for each purpose, from the vault's one.
-    pub(super) fn new(dek: &Key, id: &VaultId) -> Keys {
+    pub(super) fn new(dek: &Key, id: &VaultId) -> Result<Keys, VaultError> {
         let hkdf = Hkdf::<Sha256>::new(Some(id), dek.bytes());
         let key = |purpose: &str| {
-            let Ok(key) = Key::filled(|out| -> Result<(), Infallible> {
-                // Only more than 255 hashes of output would be an error.
-                let _ = hkdf.expand(format!("hob vault 1 {purpose}").as_bytes(), out);
-                Ok(())
-            });
-            key
+            let info = format!("hob vault 1 {purpose}");
+            // Only more than 255 hashes of output would be an error.
+            Key::filled(|out| {
+                hkdf.expand(info.as_bytes(), out)
+                    .map_err(|_| VaultError::Seal)
+            })
         };
-        Keys {
-            record: key("record"),
-            head: key("head"),
-            commitment: key("commitment"),
-        }
+        Ok(Keys {
+            record: key("record")?,
+            head: key("head")?,
+            commitment: key("commitment")?,
+        })
     }
 }
 
@@ -114,8 +113,8 @@ mod tests {
             other[at] ^= 0x80;
             assert_eq!(opens(&nonce, b"context", text, &other), None);
         }
-        let keys = Keys::new(&key, &[1; 16]);
-        let other = Keys::new(&key, &[2; 16]);
+        let keys = Keys::new(&key, &[1; 16]).unwrap();
+        let other = Keys::new(&key, &[2; 16]).unwrap();
         let all = [
             &keys.record,
             &keys.head,
@@ -139,7 +138,7 @@ mod tests {
         let key: Vec<u8> = (0x80..0xa0).collect();
         let nonce: Vec<u8> = (0x40..0x58).collect();
         let mut text = b"Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, sunscreen would be it.".to_vec();
-        let tag = cipher(&Key::of(&key).unwrap())
+        let tag = cipher(&Key::of(&key.try_into().unwrap()).unwrap())
             .encrypt_inout_detached(
                 &<[u8; NONCE]>::try_from(&nonce[..]).unwrap().into(),
                 &hex("50515253c0c1c2c3c4c5c6c7"),

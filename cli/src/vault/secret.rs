@@ -1,24 +1,27 @@
-//! Keys, and random bytes for them and for nonces. A key is overwritten when it goes, is never copied
-//! but on purpose, and is shown to no log.
+//! Keys, and random bytes for them and for nonces. A key lies in memory made for secrets
+//! ([`hob::privacy::secret`]), is overwritten when it goes, and is shown to no log.
 
 use super::VaultError;
-use zeroize::Zeroizing;
+use hob::privacy::secret::SecretBytes;
+use std::sync::Arc;
 
 /// Bytes of every key.
 pub(crate) const KEY_BYTES: usize = 32;
 
-/// A key, on the heap so that moving it leaves no copy behind.
+/// A key. A clone is the same bytes in the same place.
 #[derive(Clone)]
-pub(crate) struct Key(Box<Zeroizing<[u8; KEY_BYTES]>>);
+pub(crate) struct Key(Arc<SecretBytes>);
 
 impl Key {
     /// A key that `fill` writes.
-    pub(crate) fn filled<E>(
-        fill: impl FnOnce(&mut [u8; KEY_BYTES]) -> Result<(), E>,
-    ) -> Result<Key, E> {
-        let mut key = Key(Box::default());
-        fill(&mut key.0)?;
-        Ok(key)
+    pub(crate) fn filled(
+        fill: impl FnOnce(&mut [u8; KEY_BYTES]) -> Result<(), VaultError>,
+    ) -> Result<Key, VaultError> {
+        let mut bytes = SecretBytes::zeroed(KEY_BYTES)?;
+        if let Some(bytes) = bytes.first_chunk_mut() {
+            fill(bytes)?;
+        }
+        Ok(Key(Arc::new(bytes)))
     }
 
     /// A key from the operating system's random numbers.
@@ -26,18 +29,17 @@ impl Key {
         Key::filled(|bytes| fill_random(bytes))
     }
 
-    /// A copy of these bytes; `None` if they are not as many as a key has.
-    pub(crate) fn of(bytes: &[u8]) -> Option<Key> {
-        let mut key = Key(Box::default());
-        if bytes.len() != KEY_BYTES {
-            return None;
-        }
-        key.0.copy_from_slice(bytes);
-        Some(key)
+    /// A copy of these bytes.
+    pub(crate) fn of(bytes: &[u8; KEY_BYTES]) -> Result<Key, VaultError> {
+        Key::filled(|key| {
+            *key = *bytes;
+            Ok(())
+        })
     }
 
     pub(crate) fn bytes(&self) -> &[u8; KEY_BYTES] {
-        &self.0
+        // It was made with so many.
+        self.0.first_chunk().expect("a key has 32 bytes")
     }
 }
 

@@ -113,13 +113,14 @@ fn listed(mode: Mode) -> impl Iterator<Item = &'static Call> {
         Mode::Run => (lists::RUN, &[][..]),
         Mode::Chat => (lists::RUN, lists::CHAT),
         Mode::Serve => (lists::RUN, lists::SERVE),
+        Mode::Pack => (lists::RUN, lists::PACK),
         Mode::Broker => (lists::BROKER_REFUSES, &[][..]),
     };
     calls.iter().chain(more)
 }
 
 /// By number, the alternatives under which a call is meant; none: always.
-fn rules(
+pub(super) fn rules(
     calls: impl Iterator<Item = &'static Call>,
     own: u32,
 ) -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {

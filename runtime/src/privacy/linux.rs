@@ -4,16 +4,18 @@
 use super::filter::Filter;
 use super::{ConfineError, Confinement, Layer, Mode, Report, State};
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, LandlockStatus, PathBeneath, PathFd,
-    RestrictSelfAttr, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, LandlockStatus,
+    PathBeneath, PathFd, RestrictSelfAttr, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus,
+    Scope,
 };
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 use seccompiler::TargetArch;
 use std::fmt::Display;
+use std::path::PathBuf;
 
 /// What Landlock is asked for: all rights of this version of its interface, which is Linux 6.15's.
-const LANDLOCK: ABI = ABI::V7;
+pub(super) const LANDLOCK: ABI = ABI::V7;
 
 fn failed<E: Display>(layer: Layer) -> impl FnOnce(E) -> ConfineError {
     move |e| ConfineError::Layer {
@@ -86,15 +88,19 @@ fn is_zero(line: &str, key: &str) -> bool {
     value.is_some_and(|v| v.bytes().all(|b| b == b'0'))
 }
 
+/// An error if there are threads that one of these layers would not reach.
+pub(super) fn check_threads(layers: &[Layer]) -> Result<(), ConfineError> {
+    let found = threads();
+    let lacks = |&&layer: &&Layer| found > 1 && !reaches_threads(layer);
+    match layers.iter().find(lacks) {
+        Some(&layer) => Err(ConfineError::Threads { found, layer }),
+        None => Ok(()),
+    }
+}
+
 /// See [`super::Confinement::enter`].
 pub(super) fn confine(asked: &Confinement) -> Result<Report, ConfineError> {
-    let found = threads();
-    if found > 1 {
-        let lacks = |&&layer: &&Layer| !reaches_threads(layer);
-        if let Some(&layer) = asked.layers.iter().find(lacks) {
-            return Err(ConfineError::Threads { found, layer });
-        }
-    }
+    check_threads(&asked.layers)?;
     // Asked for once, and then remembered by the library that maps files.
     let _ = rustix::param::page_size();
     let mut report = Report {
@@ -116,7 +122,7 @@ pub(super) fn confine(asked: &Confinement) -> Result<Report, ConfineError> {
                     drop_capabilities().map_err(failed(layer))?;
                     State::Holds("none are held".into())
                 }
-                Layer::Files => landlock(asked, found > 1)?,
+                Layer::Files => landlock(asked, threads() > 1)?,
                 Layer::SystemCalls => filter(asked, &mut report)?,
             }
         };
@@ -143,7 +149,7 @@ fn landlock(asked: &Confinement, all_threads: bool) -> Result<State, ConfineErro
     let rules = Ruleset::default().set_compatibility(CompatLevel::BestEffort);
     let rules = rules.handle_access(AccessNet::from_all(LANDLOCK));
     let rules = match mode {
-        Mode::Run | Mode::Chat | Mode::Serve => rules
+        Mode::Run | Mode::Chat | Mode::Serve | Mode::Pack => rules
             .and_then(|r| r.handle_access(AccessFs::from_all(LANDLOCK)))
             .and_then(|r| r.scope(Scope::from_all(LANDLOCK))),
         Mode::Broker => rules.and_then(|r| r.scope(Scope::AbstractUnixSocket)),
@@ -151,15 +157,32 @@ fn landlock(asked: &Confinement, all_threads: bool) -> Result<State, ConfineErro
     let mut rules = rules
         .and_then(Ruleset::create)
         .map_err(failed(Layer::Files))?;
-    if mode == Mode::Serve {
-        for folder in &asked.readable {
-            let named = |e: &dyn Display| {
-                failed(Layer::Files)(format!("cannot allow reading of {}: {e}", folder.display()))
-            };
-            let at = PathFd::new(folder).map_err(|e| named(&e))?;
-            let rule = PathBeneath::new(at, AccessFs::ReadFile);
-            rules = rules.add_rule(rule).map_err(|e| named(&e))?;
-        }
+    let read: BitFlags<AccessFs> = AccessFs::ReadFile.into();
+    let write = read
+        | AccessFs::ReadDir
+        | AccessFs::WriteFile
+        | AccessFs::Truncate
+        | AccessFs::MakeReg
+        | AccessFs::RemoveFile;
+    let (readable, writable): (&[PathBuf], &[PathBuf]) = match mode {
+        Mode::Serve => (&asked.readable, &[]),
+        Mode::Pack => (&asked.readable, &asked.writable),
+        _ => (&[], &[]),
+    };
+    let readable = readable.iter().map(|place| (place, read));
+    let writable = writable.iter().map(|place| (place, write));
+    for (place, rights) in readable.chain(writable) {
+        let named = |e: &dyn Display| {
+            failed(Layer::Files)(format!("cannot allow use of {}: {e}", place.display()))
+        };
+        let at = PathFd::new(place).map_err(|e| named(&e))?;
+        // A file has none of a folder's rights.
+        let rights = match place.is_dir() {
+            true => rights,
+            false => rights & AccessFs::from_file(LANDLOCK),
+        };
+        let rule = PathBeneath::new(at, rights);
+        rules = rules.add_rule(rule).map_err(|e| named(&e))?;
     }
     if all_threads {
         // Where the kernel cannot, `confine` has refused already; here it would be an error, too.
@@ -175,6 +198,7 @@ fn landlock(asked: &Confinement, all_threads: bool) -> Result<State, ConfineErro
         Mode::Serve => {
             "files beneath the models' folders for reading, no TCP port but what is open"
         }
+        Mode::Pack => "no file but beneath the folder of the result, no TCP port",
         Mode::Broker => "no TCP port; files stay open, for /save, /load and /edit",
     };
     Ok(match (status.ruleset, status.landlock) {
@@ -222,6 +246,7 @@ fn filter(asked: &Confinement, report: &mut Report) -> Result<State, ConfineErro
         Mode::Serve => format!(
             "{listed} system calls are left; no socket, connect, bind or exec, opening for reading only"
         ),
+        Mode::Pack => format!("{listed} system calls are left; no socket or exec"),
         Mode::Broker => {
             "no socket, no way into other processes; so for an editor that it starts".into()
         }
@@ -232,11 +257,14 @@ fn filter(asked: &Confinement, report: &mut Report) -> Result<State, ConfineErro
 pub(super) fn descriptors() -> Vec<(i32, String)> {
     (0..1024)
         .filter_map(|number| {
-            // SAFETY: all zeros are a stat; asked of a number that may be nobody's, which is an error.
+            // Directly, for the C library may ask by another call, which takes paths.
+            // SAFETY: all zeros are a stat, in which the kernel writes; the number may be nobody's, which is
+            // an error.
             #[allow(unsafe_code)]
             let found = unsafe {
                 let mut stat: libc::stat = std::mem::zeroed();
-                (libc::fstat(number, &raw mut stat) == 0).then_some(stat)
+                let result = libc::syscall(libc::SYS_fstat, number, &raw mut stat);
+                (result == 0).then_some(stat)
             }?;
             let kind = match found.st_mode & libc::S_IFMT {
                 libc::S_IFREG => format!("a file of {} bytes", found.st_size),

@@ -61,15 +61,8 @@ pub const RUN: &[Call] = &[
     call!(SYS_pread64),
     call!(SYS_lseek),
     call!(SYS_close),
+    // Of what is open; statx and newfstatat would take a path besides, whatever their flags say.
     call!(SYS_fstat),
-    call!(
-        SYS_statx,
-        &[Bits(2, AT_EMPTY_PATH as u64, AT_EMPTY_PATH as u64)]
-    ),
-    call!(
-        SYS_newfstatat,
-        &[Bits(3, AT_EMPTY_PATH as u64, AT_EMPTY_PATH as u64)]
-    ),
     call!(
         SYS_fcntl,
         &[Is(1, F_GETFL as u64)],
@@ -166,6 +159,10 @@ pub const CHAT: &[Call] = &[
     call!(SYS_sendto, &[Bits(4, ALL, 0), Is(5, 0)]),
     // Ctrl-Z stops the foreground programs of this terminal, this one among them.
     call!(SYS_kill, &[Is(0, 0), Is(1, SIGTSTP as u64)]),
+    // What a vault is given has to be on the disk before it counts as kept.
+    call!(SYS_fdatasync),
+    // Snapshots are written over files that are open, which then have another length.
+    call!(SYS_ftruncate),
 ];
 
 /// What [`Mode::Serve`](super::Mode::Serve) has besides: answering callers of a socket that listens
@@ -205,6 +202,42 @@ pub const SERVE: &[Call] = &[
     call!(SYS_timerfd_settime),
     // Models on demand.
     call!(SYS_openat, &[Bits(2, WRITING, 0)]),
+];
+
+/// What [`Mode::Pack`](super::Mode::Pack) has besides: files, of which Landlock leaves those beneath a
+/// folder.
+pub const PACK: &[Call] = &[
+    call!(SYS_openat),
+    // Sizes and dates of any file, by its name.
+    call!(SYS_statx),
+    call!(SYS_newfstatat),
+    call!(SYS_getdents64),
+    call!(SYS_pwrite64),
+    call!(SYS_fallocate),
+    call!(SYS_ftruncate),
+    call!(SYS_copy_file_range),
+    call!(SYS_sendfile),
+    call!(SYS_fsync),
+    call!(SYS_fdatasync),
+    call!(SYS_fchmod),
+    call!(SYS_flock),
+    // Room on the disk.
+    call!(SYS_statfs),
+    call!(SYS_fstatfs),
+    #[cfg(target_arch = "x86_64")]
+    call!(SYS_mkdir),
+    #[cfg(target_arch = "x86_64")]
+    call!(SYS_unlink),
+    #[cfg(target_arch = "x86_64")]
+    call!(SYS_rename),
+    #[cfg(not(target_arch = "x86_64"))]
+    call!(SYS_mkdirat),
+    #[cfg(not(target_arch = "x86_64"))]
+    call!(SYS_unlinkat),
+    #[cfg(not(target_arch = "x86_64"))]
+    call!(SYS_renameat),
+    // Whoever asked may be gone: a worker asks to go with it.
+    call!(SYS_getppid),
 ];
 
 /// What is refused in [`Mode::Broker`](super::Mode::Broker), where a user's editor runs and so no list of
@@ -254,6 +287,31 @@ pub const BROKER_REFUSES: &[Call] = &[
     call!(SYS_move_mount),
     call!(SYS_open_tree),
 ];
+
+/// What is refused to a process that fetches models, and to what it starts: waiting for connections, and
+/// every way into other processes.
+pub const FETCH_REFUSES: &[Call] = &[
+    call!(SYS_listen),
+    call!(SYS_accept),
+    call!(SYS_accept4),
+    call!(SYS_io_uring_setup),
+    call!(SYS_io_uring_enter),
+    call!(SYS_io_uring_register),
+    call!(SYS_ptrace),
+    call!(SYS_process_vm_readv),
+    call!(SYS_process_vm_writev),
+    call!(SYS_pidfd_getfd),
+    call!(SYS_bpf),
+    call!(SYS_perf_event_open),
+    call!(SYS_userfaultfd),
+    call!(SYS_unshare),
+    call!(SYS_setns),
+    call!(SYS_mount),
+    call!(SYS_ioctl, &[Is(1, TIOCSTI as u64)]),
+];
+
+/// Starting programs: refused to a fetch that needs none (it does without pip).
+pub const PROGRAMS: &[Call] = &[call!(SYS_execve), call!(SYS_execveat)];
 
 /// The x32 numbers of [`BROKER_REFUSES`]: on x86-64 a kernel may have a second table of system calls, whose
 /// numbers have this bit; the sixty from 512 on have no twin in the first.

@@ -21,6 +21,8 @@
 #[cfg(target_os = "linux")]
 pub mod attempts;
 #[cfg(target_os = "linux")]
+mod fetch;
+#[cfg(target_os = "linux")]
 mod filter;
 #[cfg(target_os = "linux")]
 mod linux;
@@ -170,11 +172,14 @@ pub enum Mode {
     /// connection and no socket, and opens files for reading beneath the folders that
     /// [`Confinement::readable`] names, none else. For embedders; hob has no command that serves.
     Serve,
+    /// A process that makes packed files of model files that it has open: it reads and writes beneath the
+    /// folders that [`Confinement::writable`] names, and does nothing else.
+    Pack,
 }
 
 impl Mode {
     /// All.
-    pub const ALL: [Mode; 4] = [Mode::Run, Mode::Chat, Mode::Broker, Mode::Serve];
+    pub const ALL: [Mode; 5] = [Mode::Run, Mode::Chat, Mode::Broker, Mode::Serve, Mode::Pack];
 
     /// The name in reports.
     pub const fn name(self) -> &'static str {
@@ -183,6 +188,7 @@ impl Mode {
             Mode::Chat => "chat",
             Mode::Broker => "broker",
             Mode::Serve => "serve",
+            Mode::Pack => "pack",
         }
     }
 }
@@ -193,6 +199,7 @@ impl Mode {
 pub struct Confinement {
     mode: Mode,
     readable: Vec<PathBuf>,
+    writable: Vec<PathBuf>,
     layers: Vec<Layer>,
     permit: Option<String>,
 }
@@ -203,15 +210,24 @@ impl Confinement {
         Confinement {
             mode,
             readable: Vec::new(),
+            writable: Vec::new(),
             layers: Layer::ALL.into(),
             permit: None,
         }
     }
 
-    /// Has files beneath a folder be readable in [`Mode::Serve`]; the other modes know no such folder.
-    /// (A link there that leads elsewhere is not followed to where reading is not allowed.)
+    /// Has a file, or the files beneath a folder, be readable in [`Mode::Serve`] and [`Mode::Pack`]; the
+    /// other modes know no such place. (A link there that leads elsewhere is not followed to where
+    /// reading is not allowed.)
     pub fn readable(mut self, folder: impl Into<PathBuf>) -> Confinement {
         self.readable.push(folder.into());
+        self
+    }
+
+    /// Has files beneath a folder be readable, made, written, renamed and deleted in [`Mode::Pack`]; the
+    /// other modes know no such folder.
+    pub fn writable(mut self, folder: impl Into<PathBuf>) -> Confinement {
+        self.writable.push(folder.into());
         self
     }
 
@@ -251,6 +267,13 @@ impl Confinement {
     }
 }
 
+/// With all layers, and no place that is left.
+impl From<Mode> for Confinement {
+    fn from(mode: Mode) -> Confinement {
+        Confinement::new(mode)
+    }
+}
+
 /// Closes all descriptors but standard input, output and error, lets no other process look into this
 /// one, and core dumps be empty. For programs, as the first thing that they do: in a process that has
 /// opened something it would close that too.
@@ -273,6 +296,23 @@ pub fn shed() -> Result<(), ConfineError> {
 /// [`ConfineError`]; the process may be confined in part then.
 pub fn confine(mode: Mode) -> Result<Report, ConfineError> {
     Confinement::new(mode).enter()
+}
+
+/// Confines a process that fetches models, which needs the network and so holds no prompt: from then on it
+/// writes nowhere but in `folder` (which must be there), has no way into other processes, and, without
+/// `programs`, starts none. So with what it starts. Call it single-threaded. Layers that the system lacks
+/// are left out: no prompt depends on them.
+///
+/// # Errors
+/// [`ConfineError`]; the process may be confined in part then.
+pub fn confine_fetch(folder: &std::path::Path, programs: bool) -> Result<(), ConfineError> {
+    #[cfg(target_os = "linux")]
+    return fetch::confine(folder, programs);
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (folder, programs);
+        Ok(())
+    }
 }
 
 /// Open descriptors of this process below 1024, each with what it is; works in a confined process.

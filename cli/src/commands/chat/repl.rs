@@ -3,9 +3,11 @@
 
 use super::commands::{self, Command, Think};
 use super::input::{Input, Read, unquote};
+use super::kept::{self, Kept};
 use super::{Chat, saved};
 use crate::style::Look;
 use crate::terminal::{chain, is_broken_pipe};
+use crate::vault::SnapshotError;
 use anyhow::{Context, anyhow, bail};
 use hob::{Message, SessionError};
 use std::ops::ControlFlow;
@@ -19,18 +21,34 @@ const PREVIEW: usize = 60;
 pub(super) fn greet(chat: &mut Chat, loaded: Option<&Path>) -> anyhow::Result<()> {
     if chat.person {
         let name = chat.model_name();
+        let kept = match &chat.kept {
+            Some(kept) => format!("it is kept in {}, encrypted", kept.place()),
+            None => "nothing is written unless you /save it".to_owned(),
+        };
         chat.screen.note(&format!(
-            "{name}; /help shows the commands, Ctrl-D leaves; nothing is written unless you /save it"
+            "{name}; /help shows the commands, Ctrl-D leaves; {kept}"
         ));
     }
     if let Some(path) = loaded {
-        chat.take_up(path)?;
+        chat.take_up(&path.display().to_string())?;
+        chat.place = Some(path.to_owned());
     }
-    Ok(())
+    let kept = chat.kept.as_ref().filter(|kept| kept.talk().is_some());
+    if let Some(place) = kept.map(Kept::place) {
+        chat.take_up(&place)?;
+        chat.take_up_session();
+    }
+    chat.keep()
 }
 
 /// Runs the conversation.
-pub(super) fn run(chat: &mut Chat, mut input: Input) -> anyhow::Result<ExitCode> {
+pub(super) fn run(chat: &mut Chat, input: Input) -> anyhow::Result<ExitCode> {
+    let done = lines(chat, input);
+    chat.leave();
+    done
+}
+
+fn lines(chat: &mut Chat, mut input: Input) -> anyhow::Result<ExitCode> {
     // Ctrl-C was typed at an empty prompt just before.
     let mut leaving = false;
     loop {
@@ -56,6 +74,9 @@ pub(super) fn run(chat: &mut Chat, mut input: Input) -> anyhow::Result<ExitCode>
         };
         leaving = false;
         let done = chat.line(&text);
+        // What a line that failed has changed is kept, too.
+        let kept = chat.keep();
+        let done = done.and_then(|flow| kept.map(|()| flow));
         if std::mem::take(&mut chat.forget_typed) {
             input.forget();
         }
@@ -124,8 +145,15 @@ impl Chat {
                 self.conversation.reset();
                 self.session.truncate(0);
                 (self.retries, self.place) = (0, None);
+                match &self.kept {
+                    Some(kept) => self.screen.note(&format!(
+                        "a new conversation; the {n} messages before stay in {}, and `hob vault rm` erases them",
+                        kept.place()
+                    )),
+                    None => self.screen.note(&format!("{n} messages forgotten")),
+                }
                 self.forget_typed = true;
-                self.screen.note(&format!("{n} messages forgotten"));
+                self.keep_another()?;
             }
             Command::System(None) => match self.conversation.system() {
                 Some(text) => self.screen.say(&format!("{text}\n"))?,
@@ -138,12 +166,14 @@ impl Chat {
             Command::Load(path) => {
                 let (path, conversation) = self.broker.load(&path)?;
                 let before = std::mem::replace(&mut self.conversation, conversation);
-                if let Err(e) = self.take_up(&path) {
+                if let Err(e) = self.take_up(&path.display().to_string()) {
                     self.conversation = before;
                     return Err(e);
                 }
+                self.place = Some(path);
                 drop(before);
                 self.forget_unsaid();
+                self.keep_another()?;
             }
             Command::Undo => match self.conversation.undo() {
                 Some(text) => {
@@ -255,28 +285,89 @@ impl Chat {
         Ok(())
     }
 
-    /// Shows where a loaded conversation ended, and goes on there.
-    fn take_up(&mut self, path: &Path) -> anyhow::Result<()> {
+    /// Has the vault, if there is one, keep what has changed.
+    pub(super) fn keep(&mut self) -> anyhow::Result<()> {
+        let model = self.model_name();
+        if let Some(kept) = &mut self.kept {
+            let set = kept::set(&self.settings, &self.base, self.options.think);
+            kept.keep(&self.conversation, &set, &model)?;
+            let snapshot = kept.settle(false);
+            self.tell_snapshot(snapshot);
+        }
+        Ok(())
+    }
+
+    /// Goes on with the session of a kept conversation as it was left; if that cannot be done, the
+    /// conversation is read again.
+    fn take_up_session(&mut self) {
+        let Some(kept) = &mut self.kept else { return };
+        self.screen.progress("resuming the conversation");
+        let resumed = kept.resume(&self.engine, self.session.options());
+        self.screen.progress("");
+        match resumed {
+            None => {}
+            Some(Ok(session)) => {
+                self.session = session;
+                let n = self.session.tokens().len();
+                self.screen
+                    .note(&format!("{n} tokens of it need not be read again"));
+            }
+            Some(Err(why)) => self.screen.note(&format!(
+                "it will be read again, because its snapshot cannot be used: {why}"
+            )),
+        }
+    }
+
+    /// The end of the conversation, for this time.
+    fn leave(&mut self) {
+        if let Some(kept) = &mut self.kept {
+            self.screen.progress("writing a snapshot");
+            let snapshot = kept.leave(&self.session);
+            self.screen.progress("");
+            self.tell_snapshot(snapshot);
+        }
+    }
+
+    /// A snapshot that was not written is no error: it would only save time.
+    fn tell_snapshot(&self, written: Result<(), SnapshotError>) {
+        if let Err(why) = written {
+            self.screen.note(&format!(
+                "the conversation is kept, and will be read again when it is gone on with: no snapshot of it could be written: {why}"
+            ));
+        }
+    }
+
+    /// Has the vault keep what follows as another conversation.
+    fn keep_another(&mut self) -> anyhow::Result<()> {
+        let model = self.model_name();
+        if let Some(kept) = &mut self.kept {
+            let set = kept::set(&self.settings, &self.base, self.options.think);
+            kept.begin_another(&self.conversation, &set, &model)?;
+        }
+        Ok(())
+    }
+
+    /// Shows where a loaded conversation ended, and goes on there; `from` says where it is from.
+    fn take_up(&mut self, from: &str) -> anyhow::Result<()> {
         self.check_template()?;
         let shown = self.conversation.shown();
         let tokens = match self.conversation.messages() {
             [] => 0,
             _ => self
                 .encode(&shown)
-                .with_context(|| format!("{} does not suit this model", path.display()))?
+                .with_context(|| format!("{from} does not suit this model"))?
                 .ids
                 .len(),
         };
         self.retries = 0;
-        self.place = Some(path.to_owned());
         let messages = self.conversation.messages();
-        let from = messages
+        let last = messages
             .iter()
             .rposition(|m| m.role() == "user")
             .unwrap_or(messages.len());
         // In a script, standard output is for answers.
-        let from = if self.person { from } else { messages.len() };
-        for message in messages.get(from..).unwrap_or_default() {
+        let last = if self.person { last } else { messages.len() };
+        for message in messages.get(last..).unwrap_or_default() {
             let look = match message.role() {
                 "user" => Look::Mark,
                 "assistant" => Look::Plain,
@@ -292,9 +383,8 @@ impl Chat {
             ""
         };
         self.screen.note(&format!(
-            "{} messages from {}, {tokens} tokens{remedy}",
-            messages.len(),
-            path.display()
+            "{} messages from {from}, {tokens} tokens{remedy}",
+            messages.len()
         ));
         Ok(())
     }

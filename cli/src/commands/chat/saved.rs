@@ -46,6 +46,18 @@ pub(super) fn save(
     path: &Path,
     overwrite: bool,
 ) -> anyhow::Result<()> {
+    let again = format!("`/save -f {}`", path.display());
+    save_json(&document(conversation, model), path, overwrite, &again)
+}
+
+/// Writes a document or several. An existing file is replaced only with `overwrite`; `again` is what its user
+/// does to have it.
+pub(crate) fn save_json(
+    document: &Value,
+    path: &Path,
+    overwrite: bool,
+    again: &str,
+) -> anyhow::Result<()> {
     if path.is_dir() {
         bail!(
             "{} is a folder; give the name of a file in it",
@@ -66,10 +78,9 @@ pub(super) fn save(
             folder.display()
         );
     }
-    let file = document(conversation, model);
     let name = || {
         format!(
-            "cannot save to {}; give another place, as in `/save ~/chat.json`",
+            "cannot save to {}; give another place, such as ~/chat.json",
             path.display()
         )
     };
@@ -78,7 +89,7 @@ pub(super) fn save(
         // Without the name that the file would have had.
         .map_err(|e| std::io::Error::from(e.kind()))
         .with_context(name)?;
-    let mut text = serde_json::to_string_pretty(&file).with_context(name)?;
+    let mut text = serde_json::to_string_pretty(document).with_context(name)?;
     text.push('\n');
     temp.as_file_mut()
         .write_all(text.as_bytes())
@@ -92,11 +103,9 @@ pub(super) fn save(
     }
     match temp.persist_noclobber(&target) {
         Ok(_) => Ok(()),
-        Err(e) if e.error.kind() == std::io::ErrorKind::AlreadyExists => bail!(
-            "{} is there already; `/save -f {}` replaces it",
-            path.display(),
-            path.display()
-        ),
+        Err(e) if e.error.kind() == std::io::ErrorKind::AlreadyExists => {
+            bail!("{} is there already; {again} replaces it", path.display())
+        }
         Err(e) => Err(e.error).with_context(name),
     }
 }

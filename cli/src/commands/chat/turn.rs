@@ -37,7 +37,8 @@ impl Chat {
     pub(super) fn turn(&mut self, change: impl FnOnce(&mut Chat)) -> anyhow::Result<()> {
         let before = self.conversation.clone();
         change(self);
-        match self.answer() {
+        // The message is safe before the answer is begun.
+        match self.keep().and_then(|()| self.answer()) {
             Ok(true) => Ok(()),
             Ok(false) => {
                 self.conversation = before;
@@ -113,6 +114,11 @@ impl Chat {
             message = message.with("reasoning_content", said.thoughts);
         }
         self.conversation.push(message);
+        if let Some(kept) = &mut self.kept {
+            // Tokens that were dropped have moved all that followed them.
+            let first = if said.dropped > 0 { 0 } else { cost.kept };
+            kept.answered(&self.session, first);
+        }
         if self.stats {
             self.tell_cost(&cost);
         }

@@ -1,9 +1,11 @@
 //! Whether a model is the one that was pinned: its SHA-256 now, and the one that the store recorded.
 
-use crate::commands::verify;
 use crate::store::{Installed, Store};
 use crate::view::View;
 use anyhow::Context;
+use hob_fetch::Digest;
+use hob_models::files::{Keep, ModelFile};
+use hob_models::packed::original_sha256;
 use std::path::{Path, PathBuf};
 
 /// A model that is hashed without being asked: in about a second, from the cache of the disk.
@@ -21,6 +23,8 @@ pub(super) struct HashedFile {
 pub(super) struct HashedModel {
     pub(super) name: String,
     pub(super) path: PathBuf,
+    /// It is small enough to be read without being asked for.
+    pub(super) is_quick: bool,
     pub(super) files: Vec<HashedFile>,
 }
 
@@ -58,6 +62,7 @@ fn file(path: &Path, always: bool) -> anyhow::Result<HashedModel> {
         }],
         name,
         path: path.to_owned(),
+        is_quick: size <= QUICK,
     })
 }
 
@@ -73,6 +78,7 @@ fn stored(model: &Installed, always: bool) -> anyhow::Result<HashedModel> {
     Ok(HashedModel {
         name: model.manifest.name.clone(),
         path: model.path.clone(),
+        is_quick: size <= QUICK,
         files: files.collect::<anyhow::Result<_>>()?,
     })
 }
@@ -83,7 +89,8 @@ fn read(path: &Path, size: u64, always: bool) -> anyhow::Result<Option<String>> 
         return Ok(None);
     }
     let view = View::new(true);
-    let digest = verify::digest(path, &view.watch());
+    let file = ModelFile::open(path, Keep::Mapped)?;
+    let digest = original_sha256(&file, &view.watch());
     let digest = digest.with_context(|| format!("cannot hash {}", path.display()))?;
-    Ok(Some(digest.to_string()))
+    Ok(Some(Digest(digest).to_string()))
 }

@@ -4,7 +4,7 @@
 use super::sinks::UNIX;
 use anyhow::{Context, bail};
 use hob::privacy::attempts::{self, Inherited, Targets, Victim};
-use hob::privacy::{self, ConfineError, Confinement, Layer, Mode, Report, State};
+use hob::privacy::{self, ConfineError, Confinement, Layer, Mode, Report, State, memory};
 use rustix::process::{DumpableBehavior, PTracer, Resource, Rlimit};
 use rustix::process::{
     dumpable_behavior, getrlimit, set_dumpable_behavior, set_ptracer, setrlimit,
@@ -43,11 +43,15 @@ pub(super) struct Spec {
     pub(super) permit: Option<String>,
     pub(super) places: Option<Places>,
     pub(super) model: Option<PathBuf>,
+    /// Whether the model is loaded and asked something, too.
+    pub(super) load: bool,
 }
 
 /// Where the sinks are.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Places {
+    /// Whether there is such an interface.
+    pub(super) loopback: bool,
     /// Ports of the loopback interface.
     pub(super) tcp: u16,
     pub(super) udp: u16,
@@ -128,8 +132,19 @@ pub(super) struct Census {
     /// Number, and what it is.
     pub(super) descriptors: Vec<(i32, String)>,
     pub(super) is_dumpable: bool,
-    /// Bytes of memory that it may lock; none: no limit.
+    /// What a user's words occupy, and what of it is locked.
+    pub(super) memory: Memory,
+}
+
+/// Figures of [`memory::figures`], in bytes.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Memory {
+    /// None: no limit.
     pub(super) may_lock: Option<u64>,
+    pub(super) locked: usize,
+    pub(super) unlocked: usize,
+    /// Tokens of the prompt that the model had read then; none if no model was loaded.
+    pub(super) tokens: Option<usize>,
 }
 
 impl Spec {
@@ -141,6 +156,7 @@ impl Spec {
             permit: None,
             places: None,
             model: None,
+            load: false,
         }
     }
 
@@ -161,7 +177,9 @@ impl Spec {
             confinement = confinement.permitting(call);
         }
         if let Some(places) = &self.places {
-            confinement = confinement.readable(&places.models);
+            confinement = confinement
+                .readable(&places.models)
+                .writable(&places.models);
         }
         Ok(Some(confinement))
     }
@@ -209,6 +227,7 @@ pub(super) fn run(spec: &str) -> anyhow::Result<()> {
 fn targets(places: Places, shed: bool) -> anyhow::Result<Targets> {
     let local = |port| SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
     let sinks = attempts::Sinks {
+        loopback: places.loopback,
         tcp: local(places.tcp),
         udp: local(places.udp),
         dns: local(places.dns),
@@ -364,34 +383,50 @@ fn crash(spec: &Spec) -> anyhow::Result<()> {
     std::process::abort();
 }
 
+/// What is open, and what is locked, in a process that has done what `hob run` does.
 fn census(spec: &Spec) -> anyhow::Result<Census> {
+    memory::guard();
     privacy::shed()?;
+    let options = hob::EngineOptions::default();
     // A model that cannot be opened is reported where its hash is.
     let model = spec.model.as_deref();
-    let model = model.and_then(|m| hob::Engine::open(m, &hob::EngineOptions::default()).ok());
+    let model = model.and_then(|m| hob::Engine::open(m, &options).ok());
     let name = |number: i32| {
         let name = std::fs::read_link(format!("/proc/self/fd/{number}")).ok()?;
         name.is_absolute().then(|| name.display().to_string())
     };
     let names: Vec<Option<String>> = (0..64).map(name).collect();
-    let may_lock = getrlimit(Resource::Memlock).current;
     if let Some(confinement) = spec.confinement()? {
         confinement.enter()?;
     }
     let named = |(number, kind): (i32, String)| {
-        let name = usize::try_from(number)
-            .ok()
-            .and_then(|n| names.get(n)?.clone());
-        (
-            number,
-            name.map_or(kind.clone(), |name| format!("{name}, {kind}")),
-        )
+        let known = usize::try_from(number).ok();
+        let name = known.and_then(|n| names.get(n)?.clone());
+        (number, name.unwrap_or(kind))
     };
-    let census = Census {
-        descriptors: privacy::descriptors().into_iter().map(named).collect(),
+    let descriptors = privacy::descriptors().into_iter().map(named).collect();
+    let session = model
+        .filter(|_| spec.load)
+        .and_then(|files| prompted(files, &options).ok());
+    let figures = memory::figures();
+    let total = figures.total();
+    Ok(Census {
+        descriptors,
         is_dumpable: dumpable_behavior()? != DumpableBehavior::NotDumpable,
-        may_lock,
-    };
-    drop(model);
-    Ok(census)
+        memory: Memory {
+            may_lock: figures.limit,
+            locked: total.locked,
+            unlocked: total.unlocked,
+            tokens: session.map(|s| s.tokens().len()),
+        },
+    })
+}
+
+/// A session whose model has read a prompt.
+fn prompted(files: hob::ModelFiles, options: &hob::EngineOptions) -> anyhow::Result<hob::Session> {
+    let engine = memory::outside(|| hob::Engine::load_files(files, options))?;
+    let mut session = engine.session(hob::SessionOptions::default());
+    let prompt = session.encode("What stays on this computer?")?;
+    session.prefill(&prompt, &hob::Cancel::new(), |_, _| ())?;
+    Ok(session)
 }

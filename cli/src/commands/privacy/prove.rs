@@ -129,6 +129,7 @@ pub(super) fn prove(question: &Question<'_>) -> anyhow::Result<Proof> {
     for (mode, filter, files) in alone {
         let confined = attempts_of(&sinks, mode, &all, question.permit)?;
         let runs = Runs {
+            loopback: sinks.places().loopback,
             free: &free,
             filter: &filter,
             files: &files,
@@ -136,6 +137,10 @@ pub(super) fn prove(question: &Question<'_>) -> anyhow::Result<Proof> {
         };
         let census = probe::ask(&Spec {
             model: model.as_ref().map(|m| m.path.clone()),
+            // Once, of a model that is loaded in a moment; and never by the helper, which parses none.
+            load: modes.is_empty()
+                && mode != Mode::Broker
+                && model.as_ref().is_some_and(|m| m.is_quick),
             ..Spec::new(Work::Census, mode, &all)
         });
         let crash = match dumps {
@@ -216,6 +221,7 @@ pub(super) fn mutations(modes: &[Mode]) -> anyhow::Result<Vec<Mutation>> {
             let verdicts = judge::all(
                 mode,
                 &Runs {
+                    loopback: sinks.places().loopback,
                     free: &free,
                     filter: &filter,
                     files: &files,

@@ -41,6 +41,7 @@ fn who(mode: Mode) -> &'static str {
         Mode::Chat => "hob chat",
         Mode::Broker => "its helper*",
         Mode::Serve => "a server*",
+        Mode::Pack => "packing*",
         _ => "another mode",
     }
 }
@@ -105,6 +106,10 @@ fn write_text(out: &mut String, proof: &Proof, all: bool) -> std::fmt::Result {
             Mode::Serve,
             "* answers callers, and reads models; for programs that use hob as a library",
         ),
+        (
+            Mode::Pack,
+            "* reads a model that was fetched or imported, and writes its packed form to one folder",
+        ),
     ];
     for (mode, note) in notes {
         if proof.modes.iter().any(|m| m.mode == mode) {
@@ -120,45 +125,25 @@ fn write_text(out: &mut String, proof: &Proof, all: bool) -> std::fmt::Result {
             "Not possible here without confinement either: {}",
             impossible.join(", ")
         );
-        writeln!(out, "{}", wrapped(&list, "  ", 100))?;
+        writeln!(out, "{}", wrapped(&list, "  ", 4))?;
     }
     writeln!(out)?;
     for layer in &first.confined.layers {
         let LayerState { name, holds, how } = layer;
         let mark = if *holds { "" } else { "MISSING: " };
-        writeln!(out, "{name:13} {mark}{how}")?;
+        fact(out, name, &format!("{mark}{how}"))?;
     }
-    for mode in proof
-        .modes
-        .iter()
-        .filter(|_| first.confined.filter_sha256.is_some())
-    {
-        let hash = mode.confined.filter_sha256.as_deref().unwrap_or("none");
-        writeln!(
-            out,
-            "{:13} {hash}  {}",
-            "filter's hash",
-            who(mode.mode).trim_end_matches('*')
-        )?;
-    }
-    let census = &first.census;
-    let open: Vec<_> = census
-        .descriptors
-        .iter()
-        .map(|(n, what)| format!("{n}: {what}"))
-        .collect();
-    writeln!(out, "{:13} {}", "open files", Plain(&open.join("; ")))?;
-    let may_lock = census.may_lock.map_or("any amount".into(), bytes);
-    writeln!(
-        out,
-        "{:13} {may_lock} may be kept out of swap; dumps are {}",
-        "memory",
-        if census.is_dumpable {
-            "POSSIBLE"
-        } else {
-            "off"
+    for mode in &proof.modes {
+        if let Some(hash) = &mode.confined.filter_sha256 {
+            let who = who(mode.mode).trim_end_matches('*');
+            fact(out, "its filter", &format!("SHA-256 {hash} ({who})"))?;
         }
-    )?;
+    }
+    let open = first.census.descriptors.iter();
+    let open: Vec<_> = open.map(|(n, what)| format!("{n} {what}")).collect();
+    let open = format!("{}; nothing else", Plain(&open.join(", ")));
+    fact(out, "open files", &open)?;
+    fact(out, "memory", &memory(first))?;
     model(out, proof.model.as_ref())?;
     writeln!(out, "\nCheck from outside, without trusting hob:")?;
     for (command, what) in OUTSIDE {
@@ -169,6 +154,28 @@ fn write_text(out: &mut String, proof: &Proof, all: bool) -> std::fmt::Result {
         "Not covered: whoever is root, other programs of yours, the screen, prompts given as arguments."
     )?;
     Ok(())
+}
+
+/// What of a user's words may be swapped out or dumped.
+fn memory(mode: &ModeProof) -> String {
+    let memory = mode.census.memory;
+    let of = match memory.tokens {
+        Some(n) => format!("after a prompt of {n} tokens"),
+        None => "before a model is loaded".into(),
+    };
+    let limit = memory
+        .may_lock
+        .map_or("no limit".into(), |n| format!("at most {}", bytes(n)));
+    format!(
+        "{} locked, never swapped out ({limit}), {} not, {of}; dumps are {}",
+        bytes(memory.locked as u64),
+        bytes(memory.unlocked as u64),
+        if mode.census.is_dumpable {
+            "POSSIBLE"
+        } else {
+            "off"
+        },
+    )
 }
 
 /// The verdict, in words.
@@ -199,6 +206,10 @@ fn headline(proof: &Proof) -> String {
         wrong.push("the model is not the one that was pinned".into());
     }
     match wrong.as_slice() {
+        [] if matches!(proof.modes.as_slice(), [only] if only.mode == Mode::Serve) => {
+            "PROVEN: such a server answers its callers. The system refuses to let it reach anybody else."
+                .into()
+        }
         [] => "PROVEN: what you type stays on this computer. The system refuses to let hob send it anywhere."
             .into(),
         wrong if bad == 0 && proof.leaked == 0 => {
@@ -273,10 +284,10 @@ fn every_attempt(out: &mut String, proof: &Proof) -> std::fmt::Result {
 
 fn model(out: &mut String, model: Option<&HashedModel>) -> std::fmt::Result {
     let Some(model) = model else {
-        return writeln!(
+        return fact(
             out,
-            "{:13} none in the store; `hob privacy MODEL` checks another",
-            "model"
+            "model",
+            "none in the store; `hob privacy MODEL` checks another",
         );
     };
     for (i, file) in model.files.iter().enumerate() {
@@ -292,22 +303,30 @@ fn model(out: &mut String, model: Option<&HashedModel>) -> std::fmt::Result {
             (None, Some(actual)) => format!("not from the store: SHA-256 {actual}"),
             (None, None) => "not from the store; --verify says its hash".into(),
         };
-        let line = format!("{} {said}", Plain(name));
-        writeln!(out, "{:13} {line}", if i == 0 { "model" } else { "" })?;
+        let text = format!("{} {said}", Plain(name));
+        fact(out, if i == 0 { "model" } else { "" }, &text)?;
     }
     Ok(())
 }
 
-/// Breaks a line between words.
-fn wrapped(text: &str, indent: &str, width: usize) -> String {
-    let mut lines = vec![indent.to_owned()];
+/// Columns of a screen.
+const WIDTH: usize = 100;
+
+/// A fact with its name in front.
+fn fact(out: &mut String, name: &str, text: &str) -> std::fmt::Result {
+    writeln!(out, "{}", wrapped(text, &format!("{name:13} "), 14))
+}
+
+/// Breaks a line between words; lines after the first are indented.
+fn wrapped(text: &str, first: &str, indent: usize) -> String {
+    let mut lines = vec![first.to_owned()];
     for word in text.split(' ') {
-        let line = lines.last().map_or(0, String::len);
-        if line + word.len() + 1 > width {
-            lines.push(format!("{indent}  "));
+        let line = lines.last().map_or(0, |line| line.chars().count());
+        if line + word.chars().count() + 1 > WIDTH {
+            lines.push(" ".repeat(indent));
         }
         if let Some(line) = lines.last_mut() {
-            if !line.trim().is_empty() {
+            if !line.is_empty() && !line.ends_with(' ') {
                 line.push(' ');
             }
             line.push_str(word);
@@ -384,7 +403,10 @@ fn mode_json(mode: &ModeProof) -> Value {
         "refused_while_it_had_threads": mode.confined.refused_threads,
         "descriptors": open,
         "dumpable": mode.census.is_dumpable,
-        "memlock_limit_bytes": mode.census.may_lock,
+        "memory": {
+            "locked_bytes": mode.census.memory.locked, "unlocked_bytes": mode.census.memory.unlocked,
+            "limit_bytes": mode.census.memory.may_lock, "prompt_tokens": mode.census.memory.tokens,
+        },
     })
 }
 

@@ -76,7 +76,9 @@ pub(super) fn rm(args: &RmArgs) -> anyhow::Result<()> {
         bail!("nothing was erased");
     }
     let kept: Vec<_> = history.snapshots().collect();
-    opened.vault.rekey(&opened.master, history.into_entries(), &kept)?;
+    opened
+        .vault
+        .rekey(&opened.master, history.into_entries(), &kept)?;
     eprintln!("hob: erased {what}, and the key that it was under");
     Ok(())
 }
@@ -92,7 +94,9 @@ pub(super) fn passwd(args: &PasswdArgs) -> anyhow::Result<()> {
         None => Passphrase::ask_twice(&format!("New passphrase of the vault {name}: "))?,
     };
     confine(Mode::Broker)?;
-    opened.vault.change_passphrase(&opened.master, new.bytes(), Cost::measured()?)?;
+    opened
+        .vault
+        .change_passphrase(&opened.master, new.bytes(), Cost::measured()?)?;
     eprintln!(
         "hob: the passphrase of {name} is changed. Copies of the file from before still open with the old one; if someone may \
          have both, `hob vault rekey {name}` too"
@@ -105,7 +109,9 @@ pub(super) fn rekey(args: &RekeyArgs) -> anyhow::Result<()> {
     confine(Mode::Broker)?;
     // Their keys are in the old file.
     history.forget_snapshots();
-    let vault = opened.vault.rekey(&opened.master, history.into_entries(), &[])?;
+    let vault = opened
+        .vault
+        .rekey(&opened.master, history.into_entries(), &[])?;
     let (name, n) = (vault.name().as_str(), vault.records());
     eprintln!("hob: {name} is under a new key, with {n} records");
     Ok(())
@@ -116,7 +122,11 @@ fn ask(what: &str) -> anyhow::Result<bool> {
         bail!("there is nobody to ask: `--yes` erases without asking");
     }
     let mut err = std::io::stderr().lock();
-    write!(err, "{} It cannot be brought back. [y/N] ", crate::terminal::Plain(what))?;
+    write!(
+        err,
+        "{} It cannot be brought back. [y/N] ",
+        crate::terminal::Plain(what)
+    )?;
     err.flush()?;
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line)?;

@@ -12,7 +12,11 @@ pub(super) fn day_and_time(seconds: Option<u64>) -> String {
     };
     let (year, month, day) = at.to_calendar_date();
     let month = u8::from(month);
-    format!("{year}-{month:02}-{day:02} {:02}:{:02} UTC", at.hour(), at.minute())
+    format!(
+        "{year}-{month:02}-{day:02} {:02}:{:02} UTC",
+        at.hour(),
+        at.minute()
+    )
 }
 
 #[cfg(test)]

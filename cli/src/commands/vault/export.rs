@@ -31,7 +31,11 @@ pub(super) struct ExportArgs {
 
 pub(super) fn run(args: &ExportArgs) -> anyhow::Result<()> {
     let (_opened, history) = args.vault.read(Access::Read)?;
-    confine(if args.out.is_some() { Mode::Broker } else { Mode::Run })?;
+    confine(if args.out.is_some() {
+        Mode::Broker
+    } else {
+        Mode::Run
+    })?;
     let document = match args.id {
         Some(id) => talk_document(history.get(id).ok_or(VaultError::NoConversation(id))?),
         None => Value::from_iter(history.talks().map(|(_, talk)| talk_document(talk))),

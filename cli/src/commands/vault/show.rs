@@ -4,10 +4,11 @@ use super::dates::day_and_time;
 use super::{VaultRef, confine};
 use crate::terminal::Plain;
 use crate::vault::{Access, ConversationId, History, Talk, VaultError, text};
+use anyhow::bail;
 use clap::Args;
 use hob::privacy::Mode;
 use serde_json::{Value, json};
-use std::io::Write;
+use std::io::{BufRead, IsTerminal, Write};
 
 #[derive(Args)]
 pub(super) struct ShowArgs {
@@ -24,9 +25,10 @@ pub(super) struct ShowArgs {
 pub(super) struct SearchArgs {
     #[command(flatten)]
     vault: VaultRef,
-    /// What to find, in upper or lower case; other users of this machine see it while hob runs
+    /// What to find, in upper or lower case [default: a line from standard input, which other users of this
+    /// machine cannot see]
     #[arg(value_name = "TEXT")]
-    sought: String,
+    sought: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -51,7 +53,10 @@ pub(super) fn show(args: &ShowArgs) -> anyhow::Result<()> {
     let talk = history.get(id).ok_or(VaultError::NoConversation(id))?;
     if args.json {
         let mut whole = facts(id, talk);
-        let messages = talk.messages.iter().map(|said| json!({ "time": said.time, "message": said.message }));
+        let messages = talk
+            .messages
+            .iter()
+            .map(|said| json!({ "time": said.time, "message": said.message }));
         if let Value::Object(fields) = &mut whole {
             fields.insert("system".to_owned(), json!(talk.system));
             fields.insert("said".to_owned(), messages.collect());
@@ -95,18 +100,38 @@ fn list(out: &mut impl Write, history: &History) -> std::io::Result<()> {
     Ok(())
 }
 
+/// What to find, from standard input.
+fn line() -> anyhow::Result<String> {
+    if std::io::stdin().is_terminal() {
+        eprint!("Find: ");
+    }
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line)?;
+    match line.trim() {
+        "" => bail!("there is nothing to find: give a text"),
+        text => Ok(text.to_owned()),
+    }
+}
+
 /// Characters that are shown around what was found.
 const AROUND: usize = 40;
 
 pub(super) fn search(args: &SearchArgs) -> anyhow::Result<()> {
     let (_opened, history) = args.vault.read(Access::Read)?;
     confine(Mode::Run)?;
+    let sought = match &args.sought {
+        Some(text) => text.clone(),
+        None => line()?,
+    };
     let mut found = Vec::new();
     for (id, talk) in history.talks() {
-        let said = talk.messages.iter().map(|said| (text(&said.message, "role"), text(&said.message, "content")));
+        let said = talk
+            .messages
+            .iter()
+            .map(|said| (text(&said.message, "role"), text(&said.message, "content")));
         let system = talk.system.iter().map(|text| ("system", text.as_str()));
         for (n, (role, content)) in system.chain(said).enumerate() {
-            if let Some(excerpt) = excerpt(content, &args.sought) {
+            if let Some(excerpt) = excerpt(content, &sought) {
                 // Messages count from 1; the system prompt is number 0.
                 let n = if talk.system.is_some() { n } else { n + 1 };
                 found.push((id, n, role, excerpt));
@@ -137,7 +162,10 @@ fn excerpt(content: &str, sought: &str) -> Option<String> {
     let fold = |text: &str| -> Vec<char> { text.chars().flat_map(char::to_lowercase).collect() };
     let sought = fold(sought);
     // A folded character with the one that it came from.
-    let folded = content.chars().enumerate().flat_map(|(i, c)| c.to_lowercase().map(move |c| (i, c)));
+    let folded = content
+        .chars()
+        .enumerate()
+        .flat_map(|(i, c)| c.to_lowercase().map(move |c| (i, c)));
     let (places, folded): (Vec<usize>, Vec<char>) = folded.unzip();
     let at = match sought.len() {
         0 => return None,
@@ -146,7 +174,11 @@ fn excerpt(content: &str, sought: &str) -> Option<String> {
     let first = *places.get(at)?;
     let last = *places.get(at + sought.len() - 1)?;
     let from = first.saturating_sub(AROUND);
-    let part: String = content.chars().skip(from).take(last + 1 + AROUND - from).collect();
+    let part: String = content
+        .chars()
+        .skip(from)
+        .take(last + 1 + AROUND - from)
+        .collect();
     let line = part.split_whitespace().collect::<Vec<_>>().join(" ");
     let before = if from > 0 { "\u{2026}" } else { "" };
     let after = match content.chars().nth(last + 1 + AROUND) {
@@ -162,12 +194,18 @@ mod tests {
 
     #[test]
     fn a_text_is_found_in_any_case_with_what_is_around_it() {
-        assert_eq!(excerpt("In the Garden.", "the garden").unwrap(), "In the Garden.");
+        assert_eq!(
+            excerpt("In the Garden.", "the garden").unwrap(),
+            "In the Garden."
+        );
         assert_eq!(excerpt("In the Garden.", "x"), None);
         assert_eq!(excerpt("In the Garden.", ""), None);
         assert_eq!(excerpt("", "x"), None);
         // A letter that becomes two when it is made small.
-        assert_eq!(excerpt("İSTANBUL\n\nlies", "STANBUL").unwrap(), "İSTANBUL lies");
+        assert_eq!(
+            excerpt("İSTANBUL\n\nlies", "STANBUL").unwrap(),
+            "İSTANBUL lies"
+        );
         let long = format!("{}needle{}", "a".repeat(500), "日".repeat(500));
         let found = excerpt(&long, "NEEDLE").unwrap();
         assert_eq!(found.chars().count(), 6 + 2 * 40 + 2);

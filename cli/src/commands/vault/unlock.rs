@@ -25,7 +25,10 @@ pub(crate) fn unlock(
     };
     let mut history = History::default();
     let opened = closed.read(master, anchor, &mut |id, entry| history.take(id, entry))?;
-    let (when, n) = (day_and_time((opened.records > 0).then_some(opened.time)), opened.records);
+    let (when, n) = (
+        day_and_time((opened.records > 0).then_some(opened.time)),
+        opened.records,
+    );
     match n {
         0 => eprintln!("hob: the vault {name} is empty"),
         n => eprintln!("hob: the vault {name} was last written {when}, and has {n} records"),

@@ -1,9 +1,9 @@
 //! Changing passphrase and key, erasing conversations: who has what opens what afterwards.
 
-use super::super::entry::{Begin, Set, SnapshotRef};
+use super::super::entry::{Begin, Set, SnapshotId, SnapshotRef};
 use super::super::file::Finding;
 use super::super::place::snapshot_name;
-use super::super::{Key, SnapshotId};
+use super::super::secret::Key;
 use super::*;
 
 fn opens(place: &Place, passphrase: &[u8]) -> bool {

@@ -1,6 +1,6 @@
 //! Attempts at files, in the places that a mode may read and elsewhere.
 
-use super::{Attempt, BROKER, Fd, Kind, SERVE, Targets, attempt, sys};
+use super::{Attempt, BROKER, BROKER_AND_PACK, Fd, Kind, PACK, Targets, attempt, sys};
 use crate::privacy::Mode;
 use libc::{AT_FDCWD, c_int};
 use std::ffi::CString;
@@ -24,23 +24,24 @@ pub(super) const ALL: &[Attempt] = &[
     .by("SYS_openat", libc::SYS_openat)
     .required()
     .left(LEFT)
-    // Its list has opening for reading; which folders, Landlock decides.
-    .one_layer(SERVE),
+    // Their lists have opening; which folders, Landlock decides.
+    .one_layer(&[Mode::Serve, Mode::Pack]),
     file("write-file", "create a file, and write to it", |t| {
         write_file(&path(&t.sinks.folder, "leak")?)
     })
     .required()
-    .left(LEFT),
+    .left(LEFT)
+    .one_layer(PACK),
     file("read-model", "open a file where the models are", |t| {
         openat(&path(&t.sinks.models, "present")?, libc::O_RDONLY)
     })
     .required()
-    .left(&[Mode::Broker, Mode::Serve]),
+    .left(&[Mode::Broker, Mode::Serve, Mode::Pack]),
     file("write-model", "create a file where the models are", |t| {
         write_file(&path(&t.sinks.models, "leak")?)
     })
     .required()
-    .left(LEFT),
+    .left(BROKER_AND_PACK),
     #[cfg(target_arch = "x86_64")]
     file("open", "open a file by the older call", |t| {
         let path = present(t)?;
@@ -81,7 +82,9 @@ pub(super) const ALL: &[Attempt] = &[
     })
     .by("SYS_unlinkat", libc::SYS_unlinkat)
     .required()
-    .left(LEFT),
+    .left(LEFT)
+    // (By this call where there is no older one.)
+    .one_layer(PACK),
     file("rename-file", "rename a file", |t| {
         let (from, to) = (present(t)?, path(&t.sinks.folder, "renamed")?);
         let rename = |from: &CString, to: &CString| {
@@ -112,7 +115,8 @@ pub(super) const ALL: &[Attempt] = &[
     })
     .by("SYS_mkdirat", libc::SYS_mkdirat)
     .required()
-    .left(LEFT),
+    .left(LEFT)
+    .one_layer(PACK),
     file("link-file", "give a file a second name", |t| {
         let (from, to) = (present(t)?, path(&t.sinks.folder, "second")?);
         // SAFETY: the paths end in zero bytes.
@@ -163,14 +167,15 @@ pub(super) const ALL: &[Attempt] = &[
     .left(LEFT),
     file("stat", "ask for a file's size and dates", |t| {
         let (path, mut found) = (present(t)?, [0u64; 32]);
-        let mask = libc::STATX_BASIC_STATS;
+        // The flag says that the path may be empty, and so may look harmless; it need not be.
+        let (flags, mask) = (libc::AT_EMPTY_PATH, libc::STATX_BASIC_STATS);
         // SAFETY: the path ends in a zero byte; the buffer has the 256 bytes that the kernel writes.
         unsafe {
             sys!(
                 libc::SYS_statx,
                 AT_FDCWD,
                 path.as_ptr(),
-                0,
+                flags,
                 mask,
                 &raw mut found
             )
@@ -178,7 +183,7 @@ pub(super) const ALL: &[Attempt] = &[
         .map(drop)
     })
     .by("SYS_statx", libc::SYS_statx)
-    .left(LEFT),
+    .left(BROKER_AND_PACK),
     file("list-folder", "list a folder", |t| {
         let mut buffer = [0u64; 256];
         // SAFETY: the buffer is as long as said.
@@ -186,7 +191,7 @@ pub(super) const ALL: &[Attempt] = &[
     })
     .by("SYS_getdents64", libc::SYS_getdents64)
     .required()
-    .left(LEFT),
+    .left(BROKER_AND_PACK),
     file("read-link", "ask where this program's file lies", |_| {
         let (path, mut buffer) = (c"/proc/self/exe", [0u8; 256]);
         // SAFETY: the path ends in a zero byte; the buffer is as long as said.
@@ -207,7 +212,8 @@ pub(super) const ALL: &[Attempt] = &[
     file("own-memory-file", "open /proc/self/mem", |_| {
         openat(c"/proc/self/mem", libc::O_RDWR)
     })
-    .left(LEFT),
+    .left(LEFT)
+    .one_layer(PACK),
     file("inotify", "watch files", |_| {
         // SAFETY: no memory is passed.
         let fd = unsafe { sys!(libc::SYS_inotify_init1, libc::IN_CLOEXEC) }?;

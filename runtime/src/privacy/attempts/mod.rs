@@ -119,6 +119,8 @@ pub fn calls() -> Vec<(&'static str, c_long)> {
 }
 
 const BROKER: &[Mode] = &[Mode::Broker];
+const PACK: &[Mode] = &[Mode::Pack];
+const BROKER_AND_PACK: &[Mode] = &[Mode::Broker, Mode::Pack];
 const SERVE: &[Mode] = &[Mode::Serve];
 
 /// A row of the tables.

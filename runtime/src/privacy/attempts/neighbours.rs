@@ -3,7 +3,7 @@
 
 use super::network::connect;
 use super::targets::Victim;
-use super::{Attempt, BROKER, Fd, Kind, Targets, attempt, check, sys};
+use super::{Attempt, BROKER, Fd, Kind, Targets, attempt, check, or_done, sys};
 use crate::privacy::Mode;
 use libc::{c_int, c_void};
 use std::ffi::CString;
@@ -43,7 +43,7 @@ pub(super) const ALL: &[Attempt] = &[
         memory_file,
     )
     // Opening for reading is left there, but not beneath /proc.
-    .one_layer(&[Mode::Broker, Mode::Serve]),
+    .one_layer(&[Mode::Broker, Mode::Serve, Mode::Pack]),
     other("take-descriptor", "take another process's open file", |t| {
         // SAFETY: no memory is passed.
         let fd = unsafe { sys!(libc::SYS_pidfd_getfd, t.pidfd(), 1, 0) }?;
@@ -220,29 +220,44 @@ fn keys(_: &Targets) -> io::Result<()> {
     unsafe { sys!(libc::SYS_add_key, kind, name, data, 4usize, PROCESS_KEYRING) }.map(drop)
 }
 
+/// What is made here would outlive the process: it is made only where it can be removed again, and else
+/// asked for under a name that nobody has.
 fn shared_memory(_: &Targets) -> io::Result<()> {
+    const NOBODYS: libc::key_t = 0x686f_6270;
     // SAFETY: no memory is passed.
     unsafe {
+        let asked = sys!(libc::SYS_shmget, NOBODYS, 4096usize, 0);
+        or_done(asked.map(drop), &[libc::ENOENT])?;
+        let none = null_mut::<c_void>();
+        let removal = sys!(libc::SYS_shmctl, -1, libc::IPC_RMID, none);
+        if or_done(removal.map(drop), &[libc::EINVAL]).is_err() {
+            return Ok(());
+        }
         let id = sys!(libc::SYS_shmget, libc::IPC_PRIVATE, 4096usize, 0o600)?;
-        libc::shmctl(id as c_int, libc::IPC_RMID, null_mut());
+        sys!(libc::SYS_shmctl, id as c_int, libc::IPC_RMID, none).map(drop)
     }
-    Ok(())
 }
 
+/// The same of a message queue.
 fn message_queue(_: &Targets) -> io::Result<()> {
-    let name = CString::new(format!("hob-privacy-{}", std::process::id()))?;
-    let flags = libc::O_CREAT | libc::O_RDWR | libc::O_CLOEXEC;
+    // SAFETY: it makes no memory reference.
+    let thread = unsafe { libc::gettid() };
+    let name = CString::new(format!("hob-privacy-{thread}"))?;
+    let none = null::<c_void>();
     // SAFETY: the name ends in a zero byte; without attributes, the system has its own.
     unsafe {
-        let fd = sys!(
-            libc::SYS_mq_open,
-            name.as_ptr(),
-            flags,
-            0o600,
-            null::<c_void>()
-        )?;
-        drop(Fd(fd as c_int));
-        libc::syscall(libc::SYS_mq_unlink, name.as_ptr());
+        let open = |flags: c_int| {
+            let flags = flags | libc::O_RDWR | libc::O_CLOEXEC;
+            let fd = sys!(libc::SYS_mq_open, name.as_ptr(), flags, 0o600, none)?;
+            drop(Fd(fd as c_int));
+            Ok(())
+        };
+        or_done(open(0), &[libc::ENOENT])?;
+        let removal = sys!(libc::SYS_mq_unlink, name.as_ptr());
+        if or_done(removal.map(drop), &[libc::ENOENT]).is_err() {
+            return Ok(());
+        }
+        open(libc::O_CREAT)?;
+        sys!(libc::SYS_mq_unlink, name.as_ptr()).map(drop)
     }
-    Ok(())
 }

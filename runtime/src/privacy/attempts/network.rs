@@ -10,7 +10,7 @@ use std::ptr::null_mut;
 
 /// A conversation's line editor and a server send, to nobody but whom a socket is connected to already.
 const SENDS: &[Mode] = &[Mode::Chat, Mode::Serve];
-const ALL_MODES: &[Mode] = &[Mode::Run, Mode::Chat, Mode::Broker, Mode::Serve];
+const ALL_MODES: &[Mode] = &Mode::ALL;
 const CLOSED: &[c_int] = &[libc::EBADF];
 
 const fn net(

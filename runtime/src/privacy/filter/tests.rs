@@ -106,7 +106,7 @@ fn telling(mode: Mode, number: i64, argument: u8) -> Vec<u64> {
 
 #[test]
 fn what_is_listed_passes_and_all_else_is_refused() {
-    for mode in [Mode::Run, Mode::Chat, Mode::Serve] {
+    for mode in [Mode::Run, Mode::Chat, Mode::Serve, Mode::Pack] {
         let filter = filter(mode);
         let mut passed = 0;
         for number in 0..1024 {
@@ -193,7 +193,7 @@ fn no_way_out_is_on_a_list() {
         ("io_uring_enter", 426),
         ("pidfd_getfd", 438),
     ];
-    for mode in [Mode::Run, Mode::Chat, Mode::Serve] {
+    for mode in [Mode::Run, Mode::Chat, Mode::Serve, Mode::Pack] {
         let filter = filter(mode);
         for (name, number) in ways {
             // PR_SET_SECCOMP as the first argument, for prctl; nothing for the others.
@@ -263,7 +263,7 @@ fn another_architecture_s_calls_end_the_process() {
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn the_x32_table_is_refused() {
-    for mode in [Mode::Run, Mode::Chat, Mode::Serve] {
+    for mode in [Mode::Run, Mode::Chat, Mode::Serve, Mode::Pack] {
         let filter = filter(mode);
         for number in 0..1024 {
             let found = answer(&filter, 0x4000_0000 | number, [0; 6]);

@@ -7,8 +7,8 @@
 //! it writes is always a conversation: so an inference process that was taken over by a hostile model
 //! could make such files, but not write programs, nor read anything that is no conversation.
 //!
-//! Questions and answers go by two pipes: a length of four bytes, little-endian, then JSON. The broker
-//! ends when its questions do, so also when the conversation is killed.
+//! Questions and answers go by two pipes ([`crate::wire`]). The broker ends when its questions do, so also
+//! when the conversation is killed.
 
 mod editor;
 mod serve;
@@ -16,19 +16,16 @@ mod serve;
 use super::conversation::Conversation;
 use super::saved;
 use crate::confined::Begun;
+use crate::wire::{receive, send};
 use anyhow::{Context, anyhow, bail};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::cell::RefCell;
-use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 
 pub(crate) use serve::{BrokerArgs, run};
-
-/// The longest question or answer: a conversation of the longest kind that is read, as JSON.
-const LIMIT: u32 = 512 << 20;
 
 /// What the broker is asked. Paths are as the user typed them.
 #[derive(Serialize, Deserialize)]
@@ -118,69 +115,5 @@ impl Broker {
             Some(answer) => answer.map_err(|why| anyhow!(why)),
             None => bail!(gone),
         }
-    }
-}
-
-/// Writes a message.
-fn send(to: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
-    let text = serde_json::to_vec(message)?;
-    let len = u32::try_from(text.len()).ok().filter(|&len| len <= LIMIT);
-    let too_long = || io::Error::new(io::ErrorKind::InvalidInput, "the conversation is too long");
-    to.write_all(&len.ok_or_else(too_long)?.to_le_bytes())?;
-    to.write_all(&text)?;
-    to.flush()
-}
-
-/// Reads a message; none at the end.
-fn receive<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<T>> {
-    let mut len = [0; 4];
-    match from.read_exact(&mut len) {
-        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-        other => other?,
-    }
-    let len = u32::from_le_bytes(len);
-    // Errors do not quote what was said.
-    let wrong = |what| io::Error::new(io::ErrorKind::InvalidData, what);
-    if len > LIMIT {
-        return Err(wrong("a message is too long"));
-    }
-    let mut text = Vec::new();
-    let read = from.take(len.into()).read_to_end(&mut text)?;
-    if read < len as usize {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    let message = serde_json::from_slice(&text);
-    message
-        .map(Some)
-        .map_err(|_| wrong("a message is not of the expected form"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn messages_arrive_and_wrong_ones_are_refused() {
-        let mut wire = Vec::new();
-        send(&mut wire, &("a\u{1b}\n", 3)).unwrap();
-        send(&mut wire, &Ok::<u8, String>(4)).unwrap();
-        let mut from = wire.as_slice();
-        assert_eq!(
-            receive::<(String, u32)>(&mut from).unwrap(),
-            Some(("a\u{1b}\n".to_owned(), 3))
-        );
-        assert_eq!(
-            receive::<Result<u8, String>>(&mut from).unwrap(),
-            Some(Ok(4))
-        );
-        assert_eq!(receive::<u8>(&mut from).unwrap(), None);
-        for len in 5..wire.len() - 9 {
-            let cut = wire.get(..len).unwrap_or_default();
-            assert!(receive::<(String, u32)>(&mut &*cut).is_err(), "{len}");
-        }
-        let too_long = [0xff; 8];
-        assert!(receive::<u8>(&mut &too_long[..]).is_err());
-        let error = receive::<u8>(&mut &b"\x08\0\0\0\"SECRET\""[..]).unwrap_err();
-        assert!(!error.to_string().contains("SECRET"), "{error}");
     }
 }

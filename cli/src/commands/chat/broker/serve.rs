@@ -1,7 +1,8 @@
 //! The broker itself: a process that answers what [`super::Ask`] can ask, until nobody asks any more.
 
-use super::{Ask, editor, receive, saved, send};
+use super::{Ask, editor, saved};
 use crate::stdio;
+use crate::wire::{receive, send};
 use anyhow::{Context, anyhow};
 use clap::Args;
 use hob::privacy::{self, Mode, memory};
