@@ -8,11 +8,12 @@ mod changed;
 mod erased;
 mod killed;
 
-use super::entry::{ConversationId, Entry, Said};
+use super::entry::{Begin, ConversationId, Entry, Said, Set, SnapshotRef};
 use super::file::{Opened, Vault};
 use super::header::Master;
 use super::kdf::Cost;
 use super::place::{Access, VaultName, Vaults};
+use super::secret::Key;
 use super::{History, VaultError};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
@@ -89,8 +90,10 @@ fn message(n: u64) -> Entry {
 }
 
 impl Place {
+    /// In memory if there is such a folder: these tests wait for the disk tens of thousands of times.
     fn new() -> Place {
-        Place(tempfile::tempdir().unwrap())
+        let in_memory = tempfile::tempdir_in("/dev/shm");
+        Place(in_memory.or_else(|_| tempfile::tempdir()).unwrap())
     }
 
     /// With a vault that has so many messages.
@@ -130,6 +133,58 @@ impl Place {
         names.sort();
         names
     }
+}
+
+/// Writes the vaults that tests have at hand (tests/data).
+#[test]
+#[ignore = "it writes files of this repository"]
+fn makes_the_vaults_of_tests() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    std::fs::create_dir_all(&data).unwrap();
+    let place = Place::new();
+    let (mut vault, _) = make(place.path());
+    std::fs::copy(place.file(), data.join("empty.vault")).unwrap();
+    for entry in every_entry() {
+        vault.append(1, &entry).unwrap();
+    }
+    std::fs::copy(place.file(), data.join("version1.vault")).unwrap();
+}
+
+/// One of each kind.
+fn every_entry() -> [Entry; 8] {
+    [
+        Entry::Begin(Begin {
+            time: 1_700_000_000,
+            model: "a model".into(),
+        }),
+        Entry::System(Some("be brief".into())),
+        message(1),
+        message(900),
+        Entry::Keep(1),
+        Entry::Forgotten(1),
+        Entry::Settings(Set {
+            parameters: vec![("seed".into(), "4".into())],
+            stop: vec!["###".into()],
+            think: Some(true),
+        }),
+        Entry::Snapshot(SnapshotRef {
+            id: [1; 16],
+            key: Key::of(&[2; 32]).unwrap(),
+            digest: [3; 32],
+            tokens: 2000,
+        }),
+    ]
+}
+
+/// What was written by version 1 is read by every later one.
+#[test]
+fn a_vault_of_the_first_version_is_read() {
+    let place = Place::with(0);
+    let made = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/version1.vault");
+    place.put(&std::fs::read(made).unwrap());
+    let (opened, entries) = open(place.path()).unwrap();
+    let expected = every_entry().map(|entry| (1, bytes(&entry)));
+    assert!(entries == expected && opened.findings.is_empty());
 }
 
 #[test]
