@@ -9,7 +9,7 @@ use super::conversation::Conversation;
 use super::saved;
 use super::settings::Settings;
 use super::snapshots::{Snapshots, Written};
-use crate::commands::vault::{new_vault, unlock};
+use crate::commands::vault::{NewVault, unlock};
 use crate::store::Store;
 use crate::vault::{
     Access, Begin, ConversationId, Entry, Finding, History, Now, Passphrase, PassphraseArgs, Set,
@@ -99,7 +99,7 @@ impl KeepArgs {
             if self.conversation.is_some() || self.latest {
                 return Err(vaults.missing(&name).into());
             }
-            let (mut vault, _) = new_vault(vaults, &name, given)?;
+            let mut vault = NewVault::ask(vaults, &name, given)?.make()?;
             if let Some(anchor) = &self.anchor
                 && vault.set_anchor(anchor)?
             {

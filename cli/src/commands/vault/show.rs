@@ -1,7 +1,7 @@
 //! `hob vault show` and `hob vault search`: what a vault has, on the terminal or as JSON.
 
+use super::VaultRef;
 use super::dates::day_and_time;
-use super::{VaultRef, confine};
 use crate::terminal::Plain;
 use crate::vault::{Access, ConversationId, History, Talk, VaultError, text};
 use anyhow::bail;
@@ -35,8 +35,7 @@ pub(super) struct SearchArgs {
 }
 
 pub(super) fn show(args: &ShowArgs) -> anyhow::Result<()> {
-    let (opened, history) = args.vault.read(Access::Read)?;
-    confine(Mode::Run)?;
+    let (opened, history) = args.vault.read(Access::Read, Mode::Run)?;
     let mut out = std::io::stdout().lock();
     let Some(id) = args.id else {
         if args.json {
@@ -117,8 +116,7 @@ fn line() -> anyhow::Result<String> {
 const AROUND: usize = 40;
 
 pub(super) fn search(args: &SearchArgs) -> anyhow::Result<()> {
-    let (_opened, history) = args.vault.read(Access::Read)?;
-    confine(Mode::Run)?;
+    let (_opened, history) = args.vault.read(Access::Read, Mode::Run)?;
     let sought = match &args.sought {
         Some(text) => text.clone(),
         None => line()?,
