@@ -11,7 +11,7 @@ use hob_kernels::kv::KvElem;
 use hob_kernels::program::{
     Blob, PAGE_POSITIONS, Program, WeightMatrix, decode_bytes, working_bytes,
 };
-use hob_models::files::{Keep, ModelFile, ModelFiles};
+use hob_models::files::{ModelFile, ModelFiles};
 use hob_models::plan::{Model, Op, WeightDecl, WeightKind};
 use hob_models::template::ChatTemplates;
 use hob_models::tokenizer::Tokenizer;
