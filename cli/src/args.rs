@@ -1,8 +1,9 @@
 //! The command line.
 
 use crate::commands::{
-    bench, chat, completions, cp, doctor, export, import, kernels, list, logits, path, perplexity,
-    privacy, pull, recommend, rm, roofline, run, show, synth, template, tokenize, verify,
+    bench, bundle, chat, completions, cp, doctor, export, import, kernels, list, logits, path,
+    perplexity, privacy, pull, recommend, rm, roofline, run, show, synth, template, tokenize,
+    vault, verify,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hob::{EngineOptions, KvElem, WeightsMode};
@@ -45,8 +46,12 @@ pub(crate) enum Command {
     Rm(rm::RmArgs),
     /// Compare models in the store with the hashes of their originals
     Verify(verify::VerifyArgs),
+    /// Show, search, export and erase conversations that were kept
+    Vault(vault::VaultArgs),
     /// Write a stored model's original file
     Export(export::ExportArgs),
+    /// Take stored models to a machine without a network, in one file
+    Bundle(bundle::BundleArgs),
     /// Give a stored model a second name
     Cp(cp::CpArgs),
     /// Print where a stored model lies
@@ -75,6 +80,12 @@ pub(crate) enum Command {
     Completions(completions::CompletionsArgs),
     /// Write manual pages
     Man(completions::ManArgs),
+    /// Open files for a conversation; started by `hob chat`
+    #[command(hide = true)]
+    ChatBroker(chat::BrokerArgs),
+    /// Pack files; started by commands that need that
+    #[command(hide = true)]
+    PackWorker(crate::workshop::WorkerArgs),
 }
 
 /// How the engine runs; the same for every command that loads a model.
@@ -99,6 +110,10 @@ pub(crate) struct EngineArgs {
     /// Most tokens in one batch of prefill
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub(crate) batch: u32,
+    /// Hash the whole model before it is used, though its files look as they did when they were hashed
+    /// last (models of the store only)
+    #[arg(long)]
+    pub(crate) verify: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

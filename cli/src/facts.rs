@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use hob_models::weights::{Source, Weights};
+use serde::{Deserialize, Serialize};
 
 /// Licence of models that name none.
 pub(crate) const UNKNOWN: &str = "unknown";
 
 /// What is known of a model.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Facts {
     /// `general.license` of a GGUF.
     pub(crate) licence: Option<String>,

@@ -17,19 +17,43 @@ use hob_models::packed::{PackOptions, Preamble, pack_file, verify};
 
 use crate::store::{ModelKind, StoredFile};
 use crate::view::View;
+use serde::{Deserialize, Serialize};
 
 /// What packing wants free beside the size of the original.
 pub(crate) const PACKING_SPACE: u64 = 65 << 20;
 
 /// An original.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Original {
     /// Where it is.
     pub(crate) path: PathBuf,
     /// Its name at its source.
     pub(crate) name: String,
     /// Its hash, where its source tells it.
+    #[serde(with = "digits")]
     pub(crate) expect: Option<Digest>,
+}
+
+/// A hash as its digits.
+mod digits {
+    use hob_fetch::Digest;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(
+        hash: &Option<Digest>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        hash.map(|hash| hash.to_string()).serialize(to)
+    }
+
+    pub(super) fn deserialize<'d, D: Deserializer<'d>>(
+        from: D,
+    ) -> Result<Option<Digest>, D::Error> {
+        let text = Option::<String>::deserialize(from)?;
+        let wrong = || D::Error::custom("a hash has 64 hexadecimal digits");
+        text.map(|text| Digest::from_hex(&text).ok_or_else(wrong))
+            .transpose()
+    }
 }
 
 /// The name in the store of part `number` (from 1) of `count` of a model.
@@ -68,17 +92,16 @@ pub(crate) fn already_packed(
     })
 }
 
-/// Packs an original to `staging`/`stored`; its hash is computed on the way, compared and recorded. A
-/// file that is packed already is copied, and checked.
+/// Packs an original to `staging`/`stored`; its hash is computed on the way, compared and recorded. A file
+/// that is packed already is copied, and checked. Parses the file: see [`crate::workshop`].
 pub(crate) fn pack(
     original: &Original,
     staging: &Path,
     stored: &str,
     view: &mut View,
 ) -> anyhow::Result<StoredFile> {
-    let path = staging.join(stored);
-    make_private_dir(staging)?;
     let file = ModelFile::open(&original.path, Keep::Mapped)?;
+    let path = staging.join(stored);
     let total = file.bytes.len() as u64;
     if file.kind == Kind::Packed {
         drop(file);

@@ -6,27 +6,39 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod bundle;
 mod catalogue;
 mod commands;
 mod confined;
 mod facts;
 mod intake;
+mod model;
 mod nearest;
 mod other;
+mod panics;
 mod report;
 mod sampling_args;
+mod stdio;
 mod store;
 mod style;
 mod terminal;
 mod thinking;
+mod vault;
 mod view;
+mod wire;
+mod workshop;
 
 use clap::Parser;
 use std::process::ExitCode;
 
+/// What is freed is wiped: prompts and answers pass through many hands.
+#[global_allocator]
+static ALLOCATOR: hob::privacy::memory::Wiping = hob::privacy::memory::Wiping;
+
 fn main() -> ExitCode {
     // Where the system has no such thing, a model file that is cut short while in use ends the program.
     let _ = hob::guard_mappings();
+    panics::say_places_only();
     let cli = args::Cli::parse();
     match commands::run(cli) {
         Ok(code) => code,

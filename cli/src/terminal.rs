@@ -1,5 +1,6 @@
 //! What a person sees: text made harmless for terminals, and write errors told apart.
 
+use crate::stdio::Output;
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
 
@@ -64,27 +65,22 @@ impl fmt::Display for PlainJson<'_> {
 /// Standard output for an answer: bytes as they are into pipes and files, harmless text onto a
 /// terminal.
 pub(crate) struct Answer {
-    out: io::Stdout,
     terminal: bool,
 }
 
 impl Answer {
     pub(crate) fn new() -> Answer {
-        let out = io::stdout();
         Answer {
-            terminal: out.is_terminal(),
-            out,
+            terminal: io::stdout().is_terminal(),
         }
     }
 
     /// Writes a piece and shows it at once.
     pub(crate) fn write(&mut self, text: &str) -> io::Result<()> {
-        let mut out = self.out.lock();
         match self.terminal {
-            true => write!(out, "{}", Plain(text))?,
-            false => out.write_all(text.as_bytes())?,
+            true => Output.write_all(Plain(text).to_string().as_bytes()),
+            false => Output.write_all(text.as_bytes()),
         }
-        out.flush()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Where an answer's reasoning goes: dimmed before the answer on a terminal, nowhere into pipes unless
 //! asked for. Pieces of reasoning and of answer go in, in the order in which the model writes them.
 
+use crate::stdio::Output;
 use crate::terminal::Answer;
 use clap::Args;
 use std::io::{self, IsTerminal, Write};
@@ -123,7 +124,5 @@ impl ThoughtfulAnswer {
 
 /// Sends a terminal hob's own control sequence.
 fn steer(sequence: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(sequence.as_bytes())?;
-    out.flush()
+    Output.write_all(sequence.as_bytes())
 }

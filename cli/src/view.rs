@@ -4,7 +4,7 @@
 use std::io::IsTerminal;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hob_fetch::{Event, Progress, proxy_in_use};
@@ -97,6 +97,11 @@ impl View {
         self.has_named_proxy = true;
     }
 
+    /// The file that steps are about, and whether nothing is shown: for another view of the same.
+    pub(crate) fn shows(&self) -> (Option<String>, bool) {
+        (self.file.clone(), self.is_quiet)
+    }
+
     /// What a step is called.
     fn step_name(&self, step: &str) -> String {
         match &self.file {
@@ -170,6 +175,7 @@ impl View {
             bar: self.bar.clone(),
             sum: Arc::default(),
             mine: AtomicU64::new(0),
+            stop: Arc::default(),
         }
     }
 
@@ -220,6 +226,8 @@ pub(crate) struct BarWatch {
     sum: Arc<AtomicU64>,
     /// What this work has added to the sum.
     mine: AtomicU64,
+    /// Raised to stop it.
+    stop: Arc<AtomicBool>,
 }
 
 impl BarWatch {
@@ -229,7 +237,13 @@ impl BarWatch {
             bar: self.bar.clone(),
             sum: Arc::clone(&self.sum),
             mine: AtomicU64::new(0),
+            stop: Arc::clone(&self.stop),
         }
+    }
+
+    /// What stops this work, and all that count with it.
+    pub(crate) fn stopper(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stop)
     }
 
     /// `done` bytes of this work are done.
@@ -246,6 +260,10 @@ impl BarWatch {
 impl Watch for BarWatch {
     fn progress(&self, done: u64, _: u64) {
         self.at(done);
+    }
+
+    fn cancelled(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
     }
 }
 

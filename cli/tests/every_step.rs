@@ -187,6 +187,30 @@ fn a_removal_and_a_copy_are_whole_or_nothing() {
 }
 
 #[test]
+fn models_of_a_bundle_are_there_or_not() {
+    if !may_trace() {
+        return;
+    }
+    let (home, paths, [a, b]) = with_models();
+    for (path, name) in paths.iter().zip(["a", "b"]) {
+        home.ok(&["import", path, "--name", name]);
+    }
+    home.ok(&["bundle", "export", "a", "b", "--out", "models.tar"]);
+    let one = vec![("a", a.as_slice())];
+    let two = vec![("a", a.as_slice()), ("b", b.as_slice())];
+    let without = || {
+        home.run(&["rm", "a", "b", "-y"]);
+        home.run(&["rm", "b", "-y"]);
+    };
+    at_every_step(
+        &home,
+        &["bundle", "import", "models.tar"],
+        &without,
+        &[vec![], one, two],
+    );
+}
+
+#[test]
 fn a_pull_is_there_or_not() {
     if !may_trace() {
         return;

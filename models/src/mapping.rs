@@ -12,7 +12,7 @@ mod guard;
 
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek};
 use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -134,6 +134,27 @@ impl FileId {
         }
     }
 
+    /// The identity of an open file.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn of_open(file: &File) -> std::io::Result<FileId> {
+        // By `fstat` itself: the standard library asks with `statx`, which takes paths as well, and so is
+        // refused to a confined process.
+        #[cfg(target_os = "linux")]
+        {
+            let m = rustix::fs::fstat(file)?;
+            Ok(FileId {
+                file: (m.st_dev as u64, m.st_ino as u64),
+                size: m.st_size as u64,
+                mtime: (m.st_mtime as i64, m.st_mtime_nsec as i64),
+                ctime: (m.st_ctime as i64, m.st_ctime_nsec as i64),
+            })
+        }
+        #[cfg(not(target_os = "linux"))]
+        Ok(FileId::of(&file.metadata()?))
+    }
+
     /// The identity in a file's metadata.
     #[cfg(not(unix))]
     pub fn of(m: &std::fs::Metadata) -> FileId {
@@ -169,6 +190,17 @@ impl Mapping {
     pub fn open(path: impl AsRef<Path>) -> Result<Arc<Mapping>> {
         let path = path.as_ref();
         let (file, id) = open_regular(path)?;
+        Mapping::of(file, id, path)
+    }
+
+    /// Maps a file that is open for reading; `path` is its name in messages. Refuses what
+    /// [`open`](Mapping::open) does.
+    pub fn of_file(file: File, path: &Path) -> Result<Arc<Mapping>> {
+        let id = regular(&file, path)?;
+        Mapping::of(file, id, path)
+    }
+
+    fn of(file: File, id: FileId, path: &Path) -> Result<Arc<Mapping>> {
         let len = usize::try_from(id.size)
             .map_err(|_| Error::io(path, "map", std::io::ErrorKind::FileTooLarge.into()))?;
         // SAFETY: the map is read-only and its length is the file's at this moment. That nobody changes
@@ -217,11 +249,7 @@ impl Mapping {
     }
 
     fn compare(&self, is_same: impl FnOnce(&FileId, &FileId) -> bool) -> Result<()> {
-        let now = self
-            .file
-            .metadata()
-            .map_err(|e| Error::io(&self.path, "stat", e))?;
-        let now = FileId::of(&now);
+        let now = FileId::of_open(&self.file).map_err(|e| Error::io(&self.path, "stat", e))?;
         let path = || self.path.clone();
         if self.watched.is_cut() || now.size < self.id.size {
             return Err(Error::CutShort { path: path() });
@@ -230,6 +258,18 @@ impl Mapping {
             return Ok(());
         }
         Err(Error::Changed { path: path() })
+    }
+
+    /// Reads the file into private memory, through the descriptor that was mapped. An error if it was
+    /// changed since it was opened.
+    pub fn read_owned(&self) -> Result<Bytes> {
+        let file = self.file.try_clone();
+        let mut file = file.map_err(|e| Error::io(&self.path, "read", e))?;
+        file.rewind()
+            .map_err(|e| Error::io(&self.path, "read", e))?;
+        let bytes = read_owned_file(file, self.id, &self.path)?;
+        self.check_unchanged()?;
+        Ok(bytes)
     }
 
     /// Reads the pages of `range` in, so that later accesses do not wait for the disk. A hint: it may do
@@ -306,6 +346,12 @@ pub(crate) fn open_regular(path: &Path) -> Result<(File, FileId)> {
         options.custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as _);
     }
     let file = options.open(path).map_err(open)?;
+    let id = regular(&file, path)?;
+    Ok((file, id))
+}
+
+/// The identity of an open file, which must be a regular one with bytes.
+fn regular(file: &File, path: &Path) -> Result<FileId> {
     let meta = file.metadata().map_err(|e| Error::io(path, "stat", e))?;
     if !meta.is_file() {
         let found = if meta.is_dir() {
@@ -323,14 +369,24 @@ pub(crate) fn open_regular(path: &Path) -> Result<(File, FileId)> {
             path: path.to_owned(),
         });
     }
-    Ok((file, FileId::of(&meta)))
+    Ok(FileId::of(&meta))
 }
 
 /// Reads a whole file into anonymous memory: the choice of an embedder who wants no SIGBUS and no trace of
 /// accesses in the page cache. Costs the file's size in private memory.
 pub fn read_owned(path: impl AsRef<Path>) -> Result<Bytes> {
     let path = path.as_ref();
-    let (mut file, id) = open_regular(path)?;
+    let (file, id) = open_regular(path)?;
+    read_owned_file(file, id, path)
+}
+
+/// [`read_owned`] of a file that is open, from its beginning.
+pub(crate) fn read_owned_of(file: File, path: &Path) -> Result<Bytes> {
+    let id = regular(&file, path)?;
+    read_owned_file(file, id, path)
+}
+
+fn read_owned_file(mut file: File, id: FileId, path: &Path) -> Result<Bytes> {
     let len = usize::try_from(id.size)
         .map_err(|_| Error::io(path, "read", std::io::ErrorKind::FileTooLarge.into()))?;
     let mut memory = Anonymous::zeroed(len)?;

@@ -3,6 +3,8 @@
 //! answer, without the markers. Knows texts only; where they come from (a template's source, a
 //! vocabulary) is the caller's business.
 
+use hob_kernels::private::wipe_vec;
+
 /// Which part of what a model writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
@@ -208,6 +210,20 @@ pub struct ReasoningSplitter {
 impl std::fmt::Debug for ReasoningSplitter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "ReasoningSplitter {{ {:?} }}", self.part)
+    }
+}
+
+/// What was read last does not stay in memory.
+impl Drop for ReasoningSplitter {
+    fn drop(&mut self) {
+        let texts = [
+            self.header.take().unwrap_or_default(),
+            std::mem::take(&mut self.held),
+            std::mem::take(&mut self.spaces),
+        ];
+        for text in texts {
+            wipe_vec(&mut text.into_bytes());
+        }
     }
 }
 

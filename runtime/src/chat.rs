@@ -8,9 +8,10 @@ use hob_models::reasoning::{ReasoningFormat, ReasoningSplitter};
 use hob_models::template::{ChatTemplate, ChatTemplates, Json, Message};
 use hob_models::tokenizer::Span;
 use std::collections::BTreeMap;
+use std::fmt;
 
-/// How a conversation becomes a prompt.
-#[derive(Clone, Debug, Default)]
+/// How a conversation becomes a prompt. Shown without tools and variables, which a user wrote.
+#[derive(Clone, Default)]
 pub struct ChatOptions {
     /// A template in place of the model's own ([`Engine::read_template`]).
     pub template: Option<ChatTemplate>,
@@ -25,14 +26,33 @@ pub struct ChatOptions {
     pub variables: BTreeMap<String, Json>,
 }
 
-/// A conversation, ready to be read by the model.
-#[derive(Clone, Debug)]
+impl fmt::Debug for ChatOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChatOptions")
+            .field("template", &self.template.is_some())
+            .field("template_name", &self.template_name)
+            .field("think", &self.think)
+            .field("tools", &self.tools.len())
+            .field("variables", &self.variables.len())
+            .finish()
+    }
+}
+
+/// A conversation, ready to be read by the model. Shown without what it says.
+#[derive(Clone)]
 pub struct ChatPrompt {
     /// Its token ids.
     pub ids: Vec<u32>,
     /// Tells the thoughts in what follows from the answer, if the model is known to mark them: for
     /// [`crate::Request::reasoning`].
     pub reasoning: Option<ReasoningSplitter>,
+}
+
+impl fmt::Debug for ChatPrompt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reasoning = &self.reasoning;
+        write!(f, "ChatPrompt({} tokens, {reasoning:?})", self.ids.len())
+    }
 }
 
 impl Engine {

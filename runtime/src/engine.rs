@@ -5,9 +5,11 @@
 
 use crate::error::{LoadError, SessionError};
 use crate::load::{self, Prepared};
+use crate::lower::Loaded;
 use crate::memory::MemoryPlan;
 use crate::sampling::{ModelSampling, Sampling, SamplingError};
 use crate::session::{Cancel, Session, SessionOptions};
+use crate::state::Fingerprint;
 use hob_kernels::isa::Isa;
 use hob_kernels::kv::{KvElem, KvLayout};
 use hob_kernels::pool::cores;
@@ -17,7 +19,8 @@ use hob_models::plan::Model;
 use hob_models::template::ChatTemplates;
 use hob_models::tokenizer::Tokenizer;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 
 /// How weights reach the kernels. All give the same bits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -85,13 +88,23 @@ pub(crate) struct Inner {
     pub(crate) layouts: Arc<[KvLayout]>,
     pub(crate) batch: usize,
     pub(crate) outputs: usize,
+    /// Width of a row of logits.
+    pub(crate) vocab: usize,
+    /// A session gave up what may be in the working memory, while others were using it.
+    stale: AtomicBool,
     pub(crate) tokenizer: Option<Tokenizer>,
     pub(crate) templates: Option<ChatTemplates>,
     name: Option<String>,
-    model: Model,
+    pub(crate) model: Model,
+    /// What the program reads; shared with it.
+    pub(crate) weights: Vec<Loaded>,
+    pub(crate) kv: KvElem,
+    /// A digest of the model's files, if the caller gave one.
+    pub(crate) identity: OnceLock<[u8; 32]>,
+    pub(crate) fingerprint: OnceLock<Fingerprint>,
     memory: MemoryPlan,
     pub(crate) isa: Isa,
-    threads: usize,
+    pub(crate) threads: usize,
     tokenizer_refusal: Option<String>,
     sampling: ModelSampling,
     /// The files that weights are read from as they are needed.
@@ -107,8 +120,59 @@ impl Inner {
 
     /// The threads and working memory, when it is this caller's turn. A poisoned lock means that
     /// a caller's callback panicked; the machine holds nothing that a new batch would read.
-    pub(crate) fn machine(&self) -> MutexGuard<'_, Machine> {
-        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn machine(&self) -> Turn<'_> {
+        Turn {
+            machine: self.machine.lock().unwrap_or_else(PoisonError::into_inner),
+            _after: AfterTurn(self),
+        }
+    }
+
+    /// Wipes the working memory: now, or at the end of the turn that somebody else has.
+    pub(crate) fn wipe(&self) {
+        self.stale.store(true, SeqCst);
+        self.wipe_stale();
+    }
+
+    fn wipe_stale(&self) {
+        // Whoever has the machine looks again when its turn is over.
+        while self.stale.load(SeqCst) {
+            let mut machine = match self.machine.try_lock() {
+                Ok(machine) => machine,
+                Err(TryLockError::Poisoned(machine)) => machine.into_inner(),
+                Err(TryLockError::WouldBlock) => return,
+            };
+            self.stale.store(false, SeqCst);
+            machine.wipe();
+        }
+    }
+}
+
+/// The machine, for as long as it is somebody's turn.
+pub(crate) struct Turn<'a> {
+    machine: MutexGuard<'a, Machine>,
+    /// Dropped after the machine is free again.
+    _after: AfterTurn<'a>,
+}
+
+impl std::ops::Deref for Turn<'_> {
+    type Target = Machine;
+
+    fn deref(&self) -> &Machine {
+        &self.machine
+    }
+}
+
+impl std::ops::DerefMut for Turn<'_> {
+    fn deref_mut(&mut self) -> &mut Machine {
+        &mut self.machine
+    }
+}
+
+struct AfterTurn<'a>(&'a Inner);
+
+impl Drop for AfterTurn<'_> {
+    fn drop(&mut self) {
+        self.0.wipe_stale();
     }
 }
 
@@ -129,6 +193,16 @@ impl Engine {
     /// [`LoadError`] if a file cannot be opened, or is of no kind that hob reads.
     pub fn open(path: impl AsRef<Path>, options: &EngineOptions) -> Result<ModelFiles, LoadError> {
         load::open(path.as_ref(), &options.weights)
+    }
+
+    /// [`Engine::open`] of files that the caller has opened: with [`WeightsMode::Cached`] they are
+    /// exchanged for those of the cache, with [`WeightsMode::Owned`] read into memory, else they stay as
+    /// they are.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub fn open_files(files: ModelFiles, options: &EngineOptions) -> Result<ModelFiles, LoadError> {
+        load::from_cache(files, &options.weights)
     }
 
     /// The second half of [`Engine::load`]: opens nothing.
@@ -167,6 +241,8 @@ impl Engine {
         let machine = Machine::new(program, isa, threads, options.batch, outputs)?;
         Ok(Engine {
             inner: Arc::new(Inner {
+                vocab: machine.vocab(),
+                stale: AtomicBool::new(false),
                 machine: Mutex::new(machine),
                 layouts,
                 batch: options.batch,
@@ -175,6 +251,10 @@ impl Engine {
                 templates,
                 name,
                 model,
+                weights: loaded,
+                kv: options.kv,
+                identity: OnceLock::new(),
+                fingerprint: OnceLock::new(),
                 memory,
                 isa,
                 threads,
@@ -291,7 +371,7 @@ impl Engine {
 
 /// Does bulk work (packing, building tables) on that many threads of its own. Without memory for them,
 /// on the threads that rayon keeps for the whole process.
-fn on_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn on_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
     match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
         Ok(pool) => pool.install(work),
         Err(_) => work(),

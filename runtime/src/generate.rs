@@ -2,10 +2,12 @@
 
 use crate::logprob::LogProb;
 use crate::sampling::Sampling;
+use hob_kernels::private::WipedText;
 use hob_models::reasoning::ReasoningSplitter;
+use std::fmt;
 
-/// What to generate.
-#[derive(Clone, Debug, PartialEq)]
+/// What to generate. Shown without the stop strings, which may be a user's words.
+#[derive(Clone, PartialEq)]
 pub struct Request {
     /// How tokens are chosen.
     pub sampling: Sampling,
@@ -36,7 +38,20 @@ impl Default for Request {
     }
 }
 
-/// A piece of progress.
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("sampling", &self.sampling)
+            .field("max_tokens", &self.max_tokens)
+            .field("stop", &format_args!("{} texts", self.stop.len()))
+            .field("log_probs", &self.log_probs)
+            .field("ignore_end", &self.ignore_end)
+            .field("reasoning", &self.reasoning)
+            .finish()
+    }
+}
+
+/// A piece of progress. Shown without what it says.
 pub enum Event<'a> {
     /// A token was chosen.
     Token {
@@ -58,8 +73,19 @@ pub enum Event<'a> {
     },
 }
 
-/// Why generation ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+impl fmt::Debug for Event<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::Token { .. } => f.write_str("Token"),
+            Event::Text(text) => write!(f, "Text({} bytes)", text.len()),
+            Event::Reasoning(text) => write!(f, "Reasoning({} bytes)", text.len()),
+            Event::Dropped { tokens } => write!(f, "Dropped({tokens} tokens)"),
+        }
+    }
+}
+
+/// Why generation ended. Shown without the stop string.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Finish {
     /// The model chose this end-of-generation token.
     EndOfTurn(u32),
@@ -71,6 +97,18 @@ pub enum Finish {
     ContextFull,
     /// Cancelled, or broken off by the callback.
     Cancelled,
+}
+
+impl fmt::Debug for Finish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Finish::EndOfTurn(_) => "EndOfTurn",
+            Finish::Stop(_) => "Stop",
+            Finish::MaxTokens => "MaxTokens",
+            Finish::ContextFull => "ContextFull",
+            Finish::Cancelled => "Cancelled",
+        })
+    }
 }
 
 /// A finished generation.
@@ -85,19 +123,19 @@ pub struct Completion {
 /// Holds text back while it may yet become a stop string.
 pub(crate) struct StopScan<'a> {
     stops: &'a [String],
-    held: String,
+    held: WipedText,
 }
 
 impl<'a> StopScan<'a> {
     pub(crate) fn new(stops: &'a [String]) -> StopScan<'a> {
         StopScan {
             stops,
-            held: String::new(),
+            held: WipedText::default(),
         }
     }
 
     /// Takes more text; gives what is safe to show, and the stop string if one was reached.
-    pub(crate) fn push(&mut self, text: &str) -> (String, Option<String>) {
+    pub(crate) fn push(&mut self, text: &str) -> (WipedText, Option<String>) {
         self.held.push_str(text);
         let hit = self
             .stops
@@ -120,12 +158,12 @@ impl<'a> StopScan<'a> {
                     .is_some_and(|tail| self.stops.iter().any(|s| s.starts_with(tail)))
             })
             .unwrap_or(self.held.len());
-        let rest = self.held.split_off(hold);
+        let rest = self.held.split_off(hold).unwrap_or_default();
         (std::mem::replace(&mut self.held, rest), None)
     }
 
     /// The end of the text: what was held back, and `rest`.
-    pub(crate) fn finish(&mut self, rest: &str) -> String {
+    pub(crate) fn finish(&mut self, rest: &str) -> WipedText {
         let mut text = std::mem::take(&mut self.held);
         text.push_str(rest);
         text

@@ -51,11 +51,18 @@ impl Inspection {
     /// # Errors
     /// As [`crate::Engine::load`].
     pub fn open(path: impl AsRef<Path>, options: &EngineOptions) -> Result<Inspection, LoadError> {
-        let files = load::open(path.as_ref(), &options.weights)?;
-        files.clone().checked(Inspection::of(files, options))
+        Inspection::of(load::open(path.as_ref(), &options.weights)?, options)
     }
 
-    fn of(files: ModelFiles, options: &EngineOptions) -> Result<Inspection, LoadError> {
+    /// The second half of [`Inspection::open`], after [`crate::Engine::open`]: opens nothing.
+    ///
+    /// # Errors
+    /// As [`crate::Engine::load`].
+    pub fn of(files: ModelFiles, options: &EngineOptions) -> Result<Inspection, LoadError> {
+        files.clone().checked(Inspection::read(files, options))
+    }
+
+    fn read(files: ModelFiles, options: &EngineOptions) -> Result<Inspection, LoadError> {
         let threads = crate::engine::threads(options);
         let prepared = Prepared::new(files)?;
         let memory = prepared.memory_plan(options, threads)?;

@@ -29,7 +29,7 @@
 //! host, whatever the file. The same prompt gives the same bits on any number of threads and any
 //! instruction set. `runtime/examples/` shows each of these.
 
-#![deny(unsafe_code)] // but for one call of privacy/linux.rs
+#![deny(unsafe_code)] // but in privacy/
 
 mod chat;
 mod engine;
@@ -45,6 +45,7 @@ mod sampler;
 mod sampling;
 mod scan;
 mod session;
+mod state;
 
 pub use chat::{ChatOptions, ChatPrompt, render_chat};
 pub use engine::{Engine, EngineOptions, WeightsMode};
@@ -64,3 +65,4 @@ pub use sampler::Sampler;
 pub use sampling::{Parameter, Sampling, SamplingError, Step};
 pub use scan::argmax;
 pub use session::{Cancel, Session, SessionOptions, WhenFull};
+pub use state::{Fingerprint, StateError};

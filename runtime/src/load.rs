@@ -11,7 +11,7 @@ use hob_kernels::kv::KvElem;
 use hob_kernels::program::{
     Blob, PAGE_POSITIONS, Program, WeightMatrix, decode_bytes, working_bytes,
 };
-use hob_models::files::{Keep, ModelFile, ModelFiles};
+use hob_models::files::{ModelFile, ModelFiles};
 use hob_models::plan::{Model, WeightDecl, WeightKind};
 use hob_models::template::ChatTemplates;
 use hob_models::tokenizer::Tokenizer;
@@ -32,13 +32,17 @@ pub(crate) struct Prepared {
 
 /// Opens a model's files, or those that a cache has of it.
 pub(crate) fn open(path: &Path, mode: &WeightsMode) -> Result<ModelFiles, LoadError> {
-    let files = ModelFiles::open(path)?;
+    from_cache(ModelFiles::open(path)?, mode)
+}
+
+/// The files as the mode wants them: those that a cache has of them, or read into memory.
+pub(crate) fn from_cache(files: ModelFiles, mode: &WeightsMode) -> Result<ModelFiles, LoadError> {
     match mode {
         WeightsMode::Cached(folder) => Ok(packed::cached(files, folder, &())?),
         WeightsMode::Owned => {
             let needed = files.parts.iter().map(|p| p.bytes.len() as u64).sum();
             crate::memory::check(needed)?;
-            Ok(ModelFiles::open_as(path, Keep::Owned)?)
+            Ok(files.into_owned()?)
         }
         WeightsMode::Auto | WeightsMode::Mapped => Ok(files),
     }

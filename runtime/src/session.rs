@@ -5,7 +5,8 @@ use crate::error::SessionError;
 use crate::generate::{Completion, Event, Finish, Request, StopScan};
 use crate::logprob::{LogProb, log_probs};
 use crate::sampler::Sampler;
-use hob_kernels::program::{Batch, KvCache, Seq};
+use hob_kernels::private::{Content, PrivateVec, WipedText};
+use hob_kernels::program::{Batch, KvCache, RunError, Seq};
 use hob_models::reasoning::Part;
 use hob_models::tokenizer::{DecodeOptions, EncodeOptions, TokenKind};
 use std::ops::ControlFlow;
@@ -70,13 +71,29 @@ impl Default for SessionOptions {
     }
 }
 
-/// A sequence of tokens with the state that the model keeps of it.
+/// A sequence of tokens with the state that the model keeps of it. What a session gives up (on
+/// [`Session::truncate`], when work is cancelled, when it is dropped) is wiped from memory; what an
+/// earlier session shared by [`Session::fork`] goes with the last of them.
 pub struct Session {
     engine: Arc<Inner>,
     cache: KvCache,
-    tokens: Vec<u32>,
-    logits: Vec<f32>,
+    tokens: PrivateVec<u32>,
+    logits: PrivateVec<f32>,
     options: SessionOptions,
+}
+
+/// Shows numbers only: what was said does not belong into logs.
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Session({} tokens)", self.tokens.len())
+    }
+}
+
+/// The working memory of the last batch may be this session's.
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.engine.wipe();
+    }
 }
 
 impl Session {
@@ -85,10 +102,31 @@ impl Session {
         Session {
             engine,
             cache,
-            tokens: Vec::new(),
-            logits: Vec::new(),
+            tokens: PrivateVec::new(Content::Tokens),
+            logits: PrivateVec::new(Content::Logits),
             options,
         }
+    }
+
+    /// A session that holds `tokens`, with their keys and values and the logits of the last.
+    pub(crate) fn with_state(
+        engine: Arc<Inner>,
+        options: SessionOptions,
+        cache: KvCache,
+        tokens: PrivateVec<u32>,
+        logits: PrivateVec<f32>,
+    ) -> Session {
+        Session {
+            engine,
+            cache,
+            tokens,
+            logits,
+            options,
+        }
+    }
+
+    pub(crate) fn cache(&self) -> &KvCache {
+        &self.cache
     }
 
     /// The engine that the session runs on.
@@ -113,24 +151,30 @@ impl Session {
         self.cache.bytes()
     }
 
-    /// A second session with the same past; pages are shared until one of them writes.
+    /// A second session with the same past; pages are shared until one of them writes. (Without memory
+    /// for its tokens it is empty; for its logits, it reads the last token again.)
     pub fn fork(&self) -> Session {
-        Session {
-            engine: self.engine.clone(),
-            cache: self.cache.clone(),
-            tokens: self.tokens.clone(),
-            logits: self.logits.clone(),
-            options: self.options,
+        let mut fork = Session::new(self.engine.clone(), self.options);
+        if let Some(tokens) = self.tokens.copy() {
+            (fork.tokens, fork.cache) = (tokens, self.cache.clone());
+            if let Some(logits) = self.logits.copy() {
+                fork.logits = logits;
+            }
         }
+        fork
     }
 
-    /// Forgets everything from position `len` on. The logits of the last token are forgotten
-    /// too, so [`Session::generate`] reads that token again.
+    /// Forgets everything from position `len` on, and wipes it from memory. The logits of the last token
+    /// are forgotten too, so [`Session::generate`] reads that token again. With 0, the engine's working
+    /// memory is wiped as well.
     pub fn truncate(&mut self, len: usize) {
         if len < self.tokens.len() {
             self.tokens.truncate(len);
             self.cache.truncate(len);
-            self.logits.clear();
+            self.logits.truncate(0);
+        }
+        if len == 0 {
+            self.engine.wipe();
         }
     }
 
@@ -292,7 +336,7 @@ impl Session {
                 top: &top,
             });
             if let Some(stream) = &mut text {
-                let mut answer = String::new();
+                let mut answer = WipedText::default();
                 if let Some(splitter) = &mut splitter {
                     let mut out = |part, text: &str| match part {
                         Part::Answer => answer.push_str(text),
@@ -306,13 +350,13 @@ impl Session {
                     match control {
                         // Control tokens may mark reasoning; the splitter leaves them out.
                         Some(name) => {
-                            splitter.push(&stream.flush(), false, &mut out);
+                            splitter.push(&WipedText::from(stream.flush()), false, &mut out);
                             splitter.push(&String::from_utf8_lossy(name), true, &mut out);
                         }
-                        None => splitter.push(&stream.push(id), false, &mut out),
+                        None => splitter.push(&WipedText::from(stream.push(id)), false, &mut out),
                     }
                 } else {
-                    answer = stream.push(id);
+                    answer = stream.push(id).into();
                 }
                 let (ready, hit) = scan.push(&answer);
                 if !ready.is_empty() && flow.is_continue() {
@@ -345,7 +389,7 @@ impl Session {
                 other => other?,
             }
         };
-        let mut rest = text.as_mut().map(|s| s.flush()).unwrap_or_default();
+        let mut rest = WipedText::from(text.as_mut().map(|s| s.flush()).unwrap_or_default());
         if let Some(splitter) = &mut splitter {
             let piece = std::mem::take(&mut rest);
             let mut end = |part, text: &str| match part {
@@ -372,7 +416,7 @@ impl Session {
         if self.tokens.len() < self.options.context
             && self.run(&[id], &[], &Cancel::new(), |_, _| ()).is_ok()
         {
-            self.logits.clear();
+            self.logits.truncate(0);
         }
     }
 
@@ -420,24 +464,31 @@ impl Session {
         let engine = self.engine.clone();
         let mut machine = engine.machine();
         let start = self.tokens.len();
+        self.reserve(ids.len())?;
         let mut seqs = [Seq {
             cache: &mut self.cache,
             start,
             tokens: ids.len(),
         }];
-        let ran = machine.run(
-            &mut Batch {
-                seqs: &mut seqs,
-                ids,
-                outputs,
-            },
-            &cancel.0,
-        );
+        let mut batch = Batch {
+            seqs: &mut seqs,
+            ids,
+            outputs,
+        };
+        let ran = machine.run(&mut batch, &cancel.0);
         // First: numbers that are none and the like may be its consequence.
-        engine.check_files()?;
-        ran?;
+        let ran = engine
+            .check_files()
+            .and_then(|()| ran.map_err(SessionError::from));
+        if let Err(e) = ran {
+            // What there is of the batch is not the session's.
+            self.cache.truncate(start);
+            machine.wipe();
+            return Err(e);
+        }
         for (i, &output) in outputs.iter().enumerate() {
-            check(machine.logits(i), start + output as usize)?;
+            let checked = check(machine.logits(i), start + output as usize);
+            checked.inspect_err(|_| self.cache.truncate(start))?;
         }
         for i in 0..outputs.len() {
             each(i, machine.logits(i));
@@ -452,11 +503,20 @@ impl Session {
         Ok(())
     }
 
-    /// The tokens were read; `logits` are of the last one, if they were wanted.
+    /// Makes room for new tokens and for logits: nothing can fail once they were read.
+    fn reserve(&mut self, tokens: usize) -> Result<(), SessionError> {
+        let vocab = self.engine.vocab.saturating_sub(self.logits.len());
+        if self.tokens.reserve(tokens) && self.logits.reserve(vocab) {
+            return Ok(());
+        }
+        let position = self.tokens.len();
+        Err(SessionError::Run(RunError::Memory { position }))
+    }
+
+    /// The tokens were read; `logits` are of the last one, if they were wanted. There is room for both.
     fn accept(&mut self, ids: &[u32], logits: Option<&[f32]>) {
-        self.tokens.extend_from_slice(ids);
-        self.logits.clear();
-        self.logits.extend_from_slice(logits.unwrap_or_default());
+        self.logits.truncate(0);
+        let _ = self.tokens.extend(ids) && self.logits.extend(logits.unwrap_or_default());
     }
 }
 
@@ -477,6 +537,7 @@ pub(crate) fn advance(
     let (mut ids, mut outputs, mut seqs) = (Vec::new(), Vec::new(), Vec::new());
     for (session, new) in parts.iter_mut() {
         session.room(new.len())?;
+        session.reserve(new.len())?;
         if new.is_empty() {
             return Err(SessionError::Empty);
         }
@@ -490,19 +551,26 @@ pub(crate) fn advance(
         });
     }
     let mut machine = engine.machine();
-    let ran = machine.run(
-        &mut Batch {
-            seqs: &mut seqs,
-            ids: &ids,
-            outputs: &outputs,
-        },
-        &cancel.0,
-    );
+    let mut batch = Batch {
+        seqs: &mut seqs,
+        ids: &ids,
+        outputs: &outputs,
+    };
+    let ran = machine.run(&mut batch, &cancel.0);
     // As in `run`.
-    engine.check_files()?;
-    ran?;
+    let mut done = engine
+        .check_files()
+        .and_then(|()| ran.map_err(SessionError::from));
     for (i, (session, new)) in parts.iter().enumerate() {
-        check(machine.logits(i), session.tokens.len() + new.len() - 1)?;
+        done = done.and_then(|()| check(machine.logits(i), session.tokens.len() + new.len() - 1));
+    }
+    if let Err(e) = done {
+        // What there is of the batch is not the sessions'.
+        for (session, _) in parts.iter_mut() {
+            session.cache.truncate(session.tokens.len());
+        }
+        machine.wipe();
+        return Err(e);
     }
     for (i, (session, new)) in parts.iter_mut().enumerate() {
         session.accept(new, Some(machine.logits(i)));

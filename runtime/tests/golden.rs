@@ -2,7 +2,8 @@
 //! here, whatever machine computes them. CI runs this on x86-64, and on emulated ARM64 CPUs.
 //!
 //! A change that is meant to change bits (of an operation's definition, or of a quantizer) changes the
-//! hashes; the failing test prints the new ones.
+//! hashes, and raises `hob_kernels::NUMBERS_VERSION`, so that nobody goes on with a state that was saved
+//! before; the failing test prints the new ones.
 #![allow(clippy::unwrap_used)]
 
 mod common;

@@ -214,11 +214,37 @@ pub(crate) fn host_of(url: &str) -> String {
     host.to_owned()
 }
 
-/// The proxy that downloads will use, as `host:port`, if the environment names one.
+/// Environment variables that name a proxy, in the order in which the first valid one counts.
+const PROXIES: [&str; 6] = [
+    "ALL_PROXY",
+    "all_proxy",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "HTTP_PROXY",
+    "http_proxy",
+];
+
+/// The proxy that downloads will use, as `host:port`, if the environment names one; never its login.
 #[must_use]
 pub fn proxy_in_use() -> Option<String> {
     let proxy = ureq::Proxy::try_from_env()?;
-    Some(format!("{}:{}", proxy.host(), proxy.port()))
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let but = match ["NO_PROXY", "no_proxy"].into_iter().any(is_set) {
+        true => ", but for the hosts in NO_PROXY",
+        false => "",
+    };
+    Some(format!("{}:{}{but}", proxy.host(), proxy.port()))
+}
+
+/// The environment variable that should name the proxy, where what it says is no address: the client
+/// would take that for none, and connect past the proxy that its user wants.
+#[must_use]
+pub fn broken_proxy() -> Option<&'static str> {
+    let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    match ureq::Proxy::try_from_env() {
+        Some(_) => None,
+        None => PROXIES.into_iter().find(is_set),
+    }
 }
 
 fn from_ureq(host: &str, error: &Error) -> MirrorError {

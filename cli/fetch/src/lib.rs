@@ -26,7 +26,7 @@ mod remote;
 mod request;
 mod wheel;
 
-pub use client::proxy_in_use;
+pub use client::{broken_proxy, proxy_in_use};
 pub use deliver::{Fetched, fetch, fetch_with};
 pub use digest::Digest;
 pub use disk::{

@@ -4,15 +4,18 @@
 mod profile;
 
 use crate::args::EngineArgs;
+use crate::confined::{self, ConfinementArgs};
+use crate::model::Model;
 use crate::report;
 use crate::terminal::PlainJson;
 use anyhow::bail;
 use clap::Args;
+use hob::privacy::{Confinement, Mode};
 use hob::{Cancel, Engine, Profile, Request, Sampling, SessionOptions};
 use hob_kernels::ceiling::Ceiling;
 use profile::Phase;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 const EXAMPLES: &str = "\
@@ -48,6 +51,8 @@ pub(crate) struct BenchArgs {
     json: bool,
     #[command(flatten)]
     engine: EngineArgs,
+    #[command(flatten)]
+    confinement: ConfinementArgs,
 }
 
 /// The middle of a sample; the mean of the middle two of an even one.
@@ -60,13 +65,33 @@ fn median(mut xs: Vec<f64>) -> f64 {
     }
 }
 
+/// How this process is confined. A profile watches the machine meanwhile, in files that say nothing else.
+fn rules(profile: bool) -> Confinement {
+    if !profile {
+        return Mode::Run.into();
+    }
+    let files = ["/proc/stat", "/proc/meminfo", "/proc/cpuinfo", "/proc/self"];
+    let caches = "/sys/devices/system/cpu/cpu0/cache";
+    let there = files
+        .into_iter()
+        .chain([caches])
+        .filter(|path| Path::new(path).exists());
+    there.fold(Confinement::new(Mode::Serve), Confinement::readable)
+}
+
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     if args.prompt == 0 {
         bail!("--prompt must be at least 1");
     }
-    let path = super::model_path(&args.model)?;
+    let model = Model::find(&args.model)?;
     let start = Instant::now();
-    let engine = Engine::load(&path, &args.engine.options(1))?;
+    let engine = confined::load(
+        rules(args.profile),
+        &model,
+        &args.engine,
+        1,
+        args.confinement,
+    )?;
     let load_s = start.elapsed().as_secs_f64();
     let vocab = engine.model().hparams.vocab;
     // A fixed sequence over the whole vocabulary: speed does not depend on which tokens.
@@ -115,7 +140,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     };
     if args.json {
         let mut report = serde_json::json!({
-            "model": path.file_name().map(|n| n.to_string_lossy()),
+            "model": model.path.file_name().map(|n| n.to_string_lossy()),
             "prompt": args.prompt, "gen": args.r#gen, "repeat": args.repeat,
             "threads": engine.threads(), "isa": engine.isa().name(), "load_s": load_s,
             "prefill_tok_s": prefill_tok_s, "decode_tok_s": decode_tok_s,

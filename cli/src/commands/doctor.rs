@@ -233,17 +233,13 @@ mod tests {
     fn every_check_answers_on_this_machine() {
         let checks = look::all(2);
         let names: Vec<_> = checks.iter().map(|c| c.name).collect();
-        for name in [
-            "processor",
-            "cores",
-            "memory",
-            "store",
-            "limits",
-            "confinement",
-            "pip",
-        ] {
+        for name in ["processor", "cores", "memory", "store", "limits", "pip"] {
             assert!(names.contains(&name), "{names:?}");
         }
+        assert!(
+            names.iter().any(|name| name.starts_with("confine")),
+            "{names:?}"
+        );
         assert!(checks.iter().all(|c| !c.found.is_empty()));
         let asks = |c: &Check| matches!(c.state, State::Better | State::Bad);
         assert!(checks.iter().all(|c| asks(c) == c.remedy.is_some()));

@@ -1,6 +1,5 @@
 //! `hob export`: the files of a stored model as they were at their source, byte for byte.
 
-use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -8,11 +7,10 @@ use anyhow::{Context, bail};
 use clap::Args;
 use hob_fetch::{Digest, FetchError, need_space, sync_dir, write_error};
 use hob_models::error::Error;
-use hob_models::files::{Keep, Kind, ModelFile};
-use hob_models::packed::unpack_to;
+use hob_models::packed::original_to;
 
 use crate::store::{Installed, Store, StoredFile};
-use crate::view::View;
+use crate::view::{BarWatch, View};
 
 #[derive(Args)]
 pub(crate) struct ExportArgs {
@@ -44,7 +42,7 @@ pub(crate) fn run(args: &ExportArgs) -> anyhow::Result<()> {
         };
         view.begin("exporting", Some(only.size), 0);
         let mut out = BufWriter::new(std::io::stdout());
-        write(&model, only, &mut out, &view)?;
+        write(&model, only, &mut out, &view.watch())?;
         out.flush().context("cannot write to standard output")?;
         view.end();
         return Ok(());
@@ -76,7 +74,7 @@ pub(crate) fn run(args: &ExportArgs) -> anyhow::Result<()> {
         // A temporary file beside it: nothing half done has the name, and nothing damaged.
         let failed = || format!("cannot write {}", target.display());
         let mut temp = tempfile::NamedTempFile::new_in(folder).with_context(failed)?;
-        write(&model, file, temp.as_file_mut(), &view)?;
+        write(&model, file, temp.as_file_mut(), &view.watch())?;
         temp.as_file().sync_all().with_context(failed)?;
         temp.persist(target).with_context(failed)?;
         view.end();
@@ -86,7 +84,7 @@ pub(crate) fn run(args: &ExportArgs) -> anyhow::Result<()> {
 }
 
 /// The original's name, if it can be that of a file here. It came from elsewhere.
-fn plain(name: &str) -> anyhow::Result<&str> {
+pub(super) fn plain(name: &str) -> anyhow::Result<&str> {
     let mut parts = Path::new(name).components();
     match (parts.next(), parts.next()) {
         (Some(std::path::Component::Normal(part)), None) if part == name => Ok(name),
@@ -98,7 +96,7 @@ fn plain(name: &str) -> anyhow::Result<&str> {
 }
 
 /// A full disk here is not the store's, so HOB_HOME is no remedy.
-fn elsewhere(error: FetchError) -> anyhow::Error {
+pub(super) fn elsewhere(error: FetchError) -> anyhow::Error {
     match error {
         FetchError::DiskFull { dir, needed, free } => anyhow::anyhow!(
             "the disk that holds {} is full: {} are needed and {} are free",
@@ -111,30 +109,28 @@ fn elsewhere(error: FetchError) -> anyhow::Error {
 }
 
 /// Streams the original of a stored file, and errs at the end if its hash is not the recorded one.
-fn write(
+pub(crate) fn write(
     model: &Installed,
     stored: &StoredFile,
     out: &mut (dyn Write + Send),
-    view: &View,
+    watch: &BarWatch,
 ) -> anyhow::Result<()> {
-    let path = model.file(stored);
-    let watch = view.watch();
-    let found = match ModelFile::open(&path, Keep::Mapped) {
-        Ok(file) if file.kind == Kind::Packed => {
-            let found = unpack_to(&file, out, &watch).map_err(|error| match error {
-                Error::Io { path, source, .. } => elsewhere(write_error(&path, 0, source)),
-                other => other.into(),
-            })?;
-            Digest(found)
-        }
-        _ => {
-            let mut file =
-                File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
-            std::io::copy(&mut file, out)
-                .with_context(|| format!("cannot copy {}", path.display()))?;
-            let (_, found) = hob_fetch::hash_file(&mut file, &mut |_| ())
-                .with_context(|| format!("cannot read {}", path.display()))?;
-            found
+    let found = match model.manifest.is_weights(stored) {
+        true => match original_to(&model.open_part(stored)?, out, watch) {
+            Ok(found) => Digest(found),
+            // What a packed file says of itself is of no weight beside the manifest.
+            Err(Error::Damaged { found, .. }) => Digest(found),
+            Err(Error::Io { path, source, .. }) => {
+                return Err(elsewhere(write_error(&path, 0, source)));
+            }
+            Err(other) => return Err(other.into()),
+        },
+        false => {
+            let bytes = model.read_side(stored)?;
+            out.write_all(&bytes)
+                .map_err(|e| elsewhere(write_error(&model.file(stored), 0, e)))?;
+            watch.at(bytes.len() as u64);
+            Digest::of(&bytes)
         }
     };
     if found.to_string() != stored.sha256 {

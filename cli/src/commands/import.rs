@@ -11,10 +11,14 @@ use hob_models::packed::Preamble;
 use super::pull::name_of_file;
 use crate::facts;
 use crate::intake::{self, Original, PACKING_SPACE, Unshared};
+use crate::model::settle;
 use crate::other::{self, Offer};
-use crate::store::{Arrival, Installed, ModelKind, Store, StoreError, StoredFile, plain_name};
+use crate::store::{
+    Arrival, How, Installed, ModelKind, Store, StoreError, StoredFile, Verified, plain_name,
+};
 use crate::terminal::{PlainJson, bytes};
 use crate::view::View;
+use crate::workshop::Workshop;
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -240,12 +244,23 @@ fn import(
     match store.find(name) {
         Ok(Some(present)) if !force => {
             if is_same(&present, offer, view)? {
-                view.say("it is here already");
-                return Ok(present);
+                let settled = present
+                    .open(false)
+                    .and_then(|mut open| settle(&mut open, view));
+                match settled {
+                    Ok(_) => {
+                        view.say("it is here already");
+                        return Ok(present);
+                    }
+                    // The same model, sound, is what is about to come.
+                    Err(damaged @ StoreError::Damaged { .. }) => view.say(&damaged.to_string()),
+                    Err(other) => return Err(other.into()),
+                }
+            } else {
+                let name = present.manifest.name;
+                let source_ = present.manifest.source;
+                return Err(StoreError::Taken { name, source_ }.into());
             }
-            let name = present.manifest.name;
-            let source_ = present.manifest.source;
-            return Err(StoreError::Taken { name, source_ }.into());
         }
         Ok(_) => {}
         Err(damaged @ StoreError::Damaged { .. }) => view.say(&damaged.to_string()),
@@ -253,8 +268,10 @@ fn import(
     }
     let staging = store.staging(name)?;
     make_private_dir(&staging)?;
+    let mut workshop = Workshop::start()?;
+    workshop.begin(&offer.weights, &staging)?;
     let mut files = match way {
-        Way::Pack => packed(offer, &staging, view)?,
+        Way::Pack => packed(offer, &staging, &mut workshop, view)?,
         Way::Share { or_pack } => match shared(offer, &staging, view)? {
             Ok(files) => {
                 view.say(&format!(
@@ -266,7 +283,7 @@ fn import(
             }
             Err(unshared) if or_pack => {
                 view.say(&format!("{} are copied: {unshared}", bytes(offer.size)));
-                packed(offer, &staging, view)?
+                packed(offer, &staging, &mut workshop, view)?
             }
             Err(unshared) => bail!("{} cannot be shared: {unshared}", offer.path().display()),
         },
@@ -278,7 +295,7 @@ fn import(
         (ModelKind::Gguf, Some(first)) => staging.join(&first.file),
         _ => staging.clone(),
     };
-    let facts = facts::of(&arrived)?;
+    let facts = workshop.facts(&arrived)?;
     let licence = offer.licence.clone().or(facts.licence);
     let arrival = Arrival {
         name: name.to_owned(),
@@ -287,6 +304,7 @@ fn import(
         source: source.to_owned(),
         licence: licence.unwrap_or_else(|| facts::UNKNOWN.to_owned()),
         quant: facts.quant,
+        verified: Some(Verified::now(How::Arrived)),
     };
     Ok(store.install(&lock, arrival)?)
 }
@@ -311,7 +329,12 @@ fn is_same(present: &Installed, offer: &Offer, view: &mut View) -> anyhow::Resul
 }
 
 /// Packed copies of all files with weights.
-fn packed(offer: &Offer, staging: &Path, view: &mut View) -> anyhow::Result<Vec<StoredFile>> {
+fn packed(
+    offer: &Offer,
+    staging: &Path,
+    workshop: &mut Workshop,
+    view: &mut View,
+) -> anyhow::Result<Vec<StoredFile>> {
     hob_fetch::need_space(staging, offer.size + PACKING_SPACE)?;
     let count = offer.weights.len();
     let mut files = Vec::new();
@@ -320,7 +343,7 @@ fn packed(offer: &Offer, staging: &Path, view: &mut View) -> anyhow::Result<Vec<
         if count > 1 {
             view.set_file(Some(format!("{} ({} of {count})", original.name, i + 1)));
         }
-        files.push(intake::pack(original, staging, &stored, view)?);
+        files.push(workshop.pack(original, &stored, view)?);
     }
     view.set_file(None);
     Ok(files)

@@ -1,6 +1,7 @@
 //! One file a command: its arguments, and what it does.
 
 pub(crate) mod bench;
+pub(crate) mod bundle;
 pub(crate) mod chat;
 pub(crate) mod completions;
 pub(crate) mod cp;
@@ -22,11 +23,11 @@ pub(crate) mod show;
 pub(crate) mod synth;
 pub(crate) mod template;
 pub(crate) mod tokenize;
+pub(crate) mod vault;
 pub(crate) mod verify;
 pub(crate) mod welcome;
 
 use crate::args::{Cli, Command};
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Runs the chosen command.
@@ -43,12 +44,14 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::List(args) => list::run(&args)?,
         Command::Rm(args) => rm::run(&args)?,
         Command::Verify(args) => return verify::run(&args),
+        Command::Vault(args) => vault::run(&args)?,
         Command::Export(args) => export::run(&args)?,
+        Command::Bundle(args) => bundle::run(&args)?,
         Command::Cp(args) => cp::run(&args)?,
         Command::Path(args) => path::run(&args)?,
         Command::Show(args) => show::run(&args)?,
         Command::Privacy(args) => return privacy::run(&args),
-        Command::Logits(args) => logits::run(&args)?,
+        Command::Logits(args) => return logits::run(&args),
         Command::Perplexity(args) => perplexity::run(&args)?,
         Command::Bench(args) => bench::run(&args)?,
         Command::Kernels(args) => kernels::run(&args)?,
@@ -60,33 +63,10 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Recommend(args) => recommend::run(&args)?,
         Command::Completions(args) => completions::completions(&args)?,
         Command::Man(args) => completions::man(&args)?,
+        Command::ChatBroker(args) => chat::run_broker(&args)?,
+        Command::PackWorker(args) => crate::workshop::run(&args)?,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// The file that a MODEL argument means: a path, or the name of a model in the store.
-pub(crate) fn model_path(model: &Path) -> anyhow::Result<PathBuf> {
-    if model.exists() {
-        return Ok(model.to_owned());
-    }
-    let name = model.to_string_lossy();
-    if let Some(found) = crate::store::Store::open()?.find(&name)? {
-        return Ok(found.path);
-    }
-    if pull::is_source(&name) {
-        anyhow::bail!(
-            "`{name}` is a source: `hob pull {name}` fetches it and says by what name it goes then"
-        );
-    }
-    if let Some(entry) = crate::catalogue::find(&name) {
-        let size = crate::terminal::bytes(entry.size);
-        let known = entry.name;
-        anyhow::bail!("{known} is not in the store yet: `hob pull {known}` fetches it ({size})");
-    }
-    let guess = crate::nearest::did_you_mean(&name);
-    anyhow::bail!(
-        "no model `{name}`: it is neither a file nor in the store (`hob list` shows the store, `hob pull` fills it){guess}"
-    )
 }
 
 /// As many threads as asked for, else one per core that the system lets this process use.

@@ -6,9 +6,12 @@
 //! negative log-likelihood; its error is the standard error of that mean, carried through `exp`.
 
 use crate::args::EngineArgs;
+use crate::confined::{self, ConfinementArgs};
+use crate::model::Model;
 use anyhow::{Context, bail};
 use clap::Args;
-use hob::{Cancel, Engine, SessionOptions, log_sum_exp};
+use hob::privacy::Mode;
+use hob::{Cancel, SessionOptions, log_sum_exp};
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
@@ -31,6 +34,8 @@ pub(crate) struct PerplexityArgs {
     json: bool,
     #[command(flatten)]
     engine: EngineArgs,
+    #[command(flatten)]
+    confinement: ConfinementArgs,
 }
 
 /// Sums over scored tokens.
@@ -61,10 +66,10 @@ impl Score {
 }
 
 pub(crate) fn run(args: &PerplexityArgs) -> anyhow::Result<()> {
-    let path = super::model_path(&args.model)?;
+    let model = Model::find(&args.model)?;
     let text = std::fs::read_to_string(&args.file)
         .with_context(|| format!("cannot read {}", args.file.display()))?;
-    let engine = Engine::load(&path, &args.engine.options(ROWS))?;
+    let engine = confined::load(Mode::Run, &model, &args.engine, ROWS, args.confinement)?;
     let Some(tokenizer) = engine.tokenizer() else {
         bail!("this model has no tokenizer that hob knows, so a text cannot be scored");
     };

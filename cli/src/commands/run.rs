@@ -5,8 +5,10 @@
 
 use super::template::TemplateFile;
 use crate::args::EngineArgs;
-use crate::confined::{self, ConfinementArgs};
+use crate::confined::ConfinementArgs;
+use crate::model::Model;
 use crate::sampling_args::SamplingArgs;
+use crate::stdio;
 use crate::store::{self, Store};
 use crate::terminal::{PlainLine, bytes};
 use crate::thinking::{ThinkArgs, ThoughtfulAnswer};
@@ -121,8 +123,7 @@ pub(crate) fn read_prompt(given: Option<&str>) -> anyhow::Result<String> {
         bail!("no prompt: give one (`hob run \"...\"`), or pipe it in");
     }
     let mut raw = Vec::new();
-    stdin
-        .lock()
+    stdio::Input
         .take(MAX_PROMPT_BYTES + 1)
         .read_to_end(&mut raw)
         .context("cannot read the prompt from standard input")?;
@@ -152,19 +153,20 @@ pub(crate) fn read_prompt(given: Option<&str>) -> anyhow::Result<String> {
 pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let (model, prompt) = split(&args.words)?;
     let prompt_is_piped = prompt.is_none_or(|p| p == "-");
-    let path: PathBuf = match model {
-        Some(m) => super::model_path(Path::new(m))?,
+    let model = match model {
+        Some(m) => Model::find(Path::new(m))?,
         None => {
             // The question is asked on the terminal, which the prompt must not come from then.
             let interactive = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-            store::ensure_default_model(args.yes, interactive)?
+            store::ensure_default_model(args.yes, interactive)?.into()
         }
     };
     let template = args.template.as_deref().map(TemplateFile::read);
     let template = template.transpose()?;
     let person = std::io::stderr().is_terminal();
     let start = Instant::now();
-    let opened = confined::open(Mode::Run, &path, &args.engine, 1, args.confinement)?;
+    let begun = args.confinement.begin()?;
+    let opened = begun.open(Mode::Run, &model, &args.engine, 1)?;
     let mut loaded = start.elapsed();
     let prompt = read_prompt(if prompt_is_piped {
         prompt.filter(|&p| p == "-")
@@ -175,7 +177,7 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let (engine, report) = opened.load()?;
     loaded += start.elapsed();
     if let Some(caveat) = engine.tokenizer().and_then(|tokenizer| tokenizer.caveat()) {
-        let path = path.display().to_string();
+        let path = model.path.display().to_string();
         eprintln!("hob: {}: {caveat}", PlainLine(&path));
     }
     for refusal in engine.sampling_refusals().iter().filter(|_| person) {

@@ -1,6 +1,8 @@
 //! `hob show`: what a model is, what it needs, and the plan of its forward pass.
 
 use crate::args::EngineArgs;
+use crate::confined::ConfinementArgs;
+use crate::model::Model;
 use crate::terminal::{Plain, PlainJson, PlainLine, bytes};
 use clap::Args;
 use hob::{ChatTemplates, Inspection};
@@ -21,17 +23,20 @@ pub(crate) struct ShowArgs {
     json: bool,
     #[command(flatten)]
     engine: EngineArgs,
+    #[command(flatten)]
+    confinement: ConfinementArgs,
 }
 
 pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
-    let path = super::model_path(&args.model)?;
-    // A file is a file; a name is a model of the store, whose manifest has more to say.
-    let stored = match args.model.exists() {
-        true => None,
-        false => crate::store::Store::open()?.find(&args.model.to_string_lossy())?,
-    };
+    let model = Model::find(&args.model)?;
+    let stored = &model.installed;
     let options = args.engine.options(1);
-    let seen = Inspection::open(&path, &options)?;
+    let begun = args.confinement.begin()?;
+    let opened = model.open(args.engine.verify)?;
+    let files = begun.packed(opened.files().clone(), &options)?;
+    begun.confine_reader()?;
+    model.settle(opened)?;
+    let seen = Inspection::of(files, &options)?;
     let (hp, memory) = (&seen.model.hparams, &seen.memory);
     if args.json {
         let formats: serde_json::Map<_, _> = seen
@@ -128,7 +133,7 @@ pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
         }
         .to_owned(),
     );
-    if let Some(model) = &stored {
+    if let Some(model) = stored {
         show_stored(model, &row);
     }
     println!();

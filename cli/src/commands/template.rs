@@ -1,11 +1,12 @@
 //! `hob template`: the prompt that a model really sees. A conversation goes in, the text (or the tokens)
 //! that the model's chat template makes of it comes out; no weight is read.
 
+use crate::confined::ConfinementArgs;
+use crate::model::Model;
 use crate::terminal::{Answer, PlainJson, PlainLine, chain};
 use anyhow::{Context, bail};
 use clap::Args;
 use hob::{ChatOptions, ChatTemplate, Engine, Json, Message};
-use hob_models::files::ModelFiles;
 use hob_models::reasoning::ReasoningFormat;
 use hob_models::template::ChatTemplates;
 use hob_models::text;
@@ -74,6 +75,8 @@ pub(crate) struct TemplateArgs {
     /// control tokens, the tokens, and how the model marks its reasoning; or the error
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    confinement: ConfinementArgs,
 }
 
 /// A template that the user gave in a file, not parsed yet.
@@ -115,25 +118,27 @@ fn parse(engine: &Engine, source: &str, file: &Path) -> anyhow::Result<ChatTempl
 }
 
 pub(crate) fn run(args: &TemplateArgs) -> anyhow::Result<ExitCode> {
-    let (templates, tokenizer) = open(&args.model)?;
+    // All other files are read while files can be opened.
+    let model = Model::find(&args.model)?;
+    let given = Given::read(args)?;
+    let files = args.messages.iter();
+    let mut conversations: Vec<Conversation> =
+        files.map(|file| in_file(file)).collect::<Result<_, _>>()?;
+    let (templates, tokenizer) = open(&model, args.confinement)?;
     if args.names {
         templates
             .names()
             .for_each(|name| println!("{}", PlainLine(name)));
         return Ok(ExitCode::SUCCESS);
     }
-    let given = Given::read(args)?;
     if args.source {
         let template = templates.get(args.name.as_deref(), !given.tools.is_empty())?;
         Answer::new().write(template.source())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let conversations: Vec<Conversation> = if args.messages.is_empty() {
-        vec![said(args)?]
-    } else {
-        let files = args.messages.iter();
-        files.map(|file| in_file(file)).collect::<Result<_, _>>()?
-    };
+    if args.messages.is_empty() {
+        conversations.push(said(args)?);
+    }
     let mut code = ExitCode::SUCCESS;
     for conversation in conversations {
         let seen = see(args, &templates, given.with(conversation));
@@ -259,19 +264,25 @@ impl Seen {
 }
 
 /// The templates of a model or of a file with one, and the tokenizer of a model.
-fn open(path: &Path) -> anyhow::Result<(ChatTemplates, Option<Tokenizer>)> {
-    let path = super::model_path(path)?;
+/// The process is confined before they are parsed.
+fn open(
+    model: &Model,
+    confinement: ConfinementArgs,
+) -> anyhow::Result<(ChatTemplates, Option<Tokenizer>)> {
+    let path = &model.path;
+    let begun = confinement.begin()?;
     let is_template = path.extension().is_some_and(|end| {
         ["jinja", "jinja2", "j2", "txt"]
             .iter()
             .any(|known| end == *known)
     });
     if is_template {
-        let sources = [("default".to_owned(), read_text(&path)?)];
+        let sources = [("default".to_owned(), read_text(path)?)];
+        begun.confine_reader()?;
         let templates = ChatTemplates::new(sources, "", "").context("no template")?;
         return Ok((templates, None));
     }
-    let weights = Weights::parse(ModelFiles::open(&path)?)?;
+    let weights = Weights::parse(begun.read(model)?)?;
     let tokenizer = text::tokenizer(&weights).unwrap_or_else(|e| {
         eprintln!("(no tokens: {})", PlainLine(&e.to_string()));
         None

@@ -1,10 +1,11 @@
 //! `hob tokenize`: the tokens of a text, and the text of tokens, by a model's own vocabulary. Only the
 //! model's metadata is read, never its weights.
 
+use crate::confined::ConfinementArgs;
+use crate::model::Model;
 use crate::terminal::{Answer, PlainJson, PlainLine, bytes};
 use anyhow::{Context, bail};
 use clap::Args;
-use hob_models::files::ModelFiles;
 use hob_models::text;
 use hob_models::tokenizer::{DecodeOptions, EncodeOptions, TokenKind, Tokenizer};
 use hob_models::weights::Weights;
@@ -57,13 +58,15 @@ pub(crate) struct TokenizeArgs {
     /// Many texts: a JSON string a line in, a JSON array of ids a line out
     #[arg(long, conflicts_with_all = ["text", "json"])]
     lines: bool,
+    #[command(flatten)]
+    confinement: ConfinementArgs,
 }
 
 pub(crate) fn run(args: &TokenizeArgs) -> anyhow::Result<()> {
-    let path = super::model_path(&args.model)?;
-    let tokenizer = open(&path)?;
+    let model = Model::find(&args.model)?;
+    let tokenizer = open(&model, args.confinement)?;
     if let Some(caveat) = tokenizer.caveat() {
-        let path = path.display().to_string();
+        let path = model.path.display().to_string();
         eprintln!("hob: {}: {caveat}", PlainLine(&path));
     }
     let mut out = BufWriter::new(std::io::stdout().lock());
@@ -76,8 +79,10 @@ pub(crate) fn run(args: &TokenizeArgs) -> anyhow::Result<()> {
     out.flush().context(WRITING)
 }
 
-/// The tokenizer of a model, or of a lone `tokenizer.json`.
-fn open(path: &Path) -> anyhow::Result<Tokenizer> {
+/// The tokenizer of a model, or of a lone `tokenizer.json`; the process is confined before it is parsed.
+fn open(model: &Model, confinement: ConfinementArgs) -> anyhow::Result<Tokenizer> {
+    let path = &model.path;
+    let begun = confinement.begin()?;
     if path
         .extension()
         .is_some_and(|extension| extension == "json")
@@ -90,9 +95,10 @@ fn open(path: &Path) -> anyhow::Result<Tokenizer> {
         };
         let json = read(path).with_context(|| format!("cannot read {}", path.display()))?;
         let config = read(&path.with_file_name("tokenizer_config.json")).ok();
+        begun.confine_reader()?;
         return Ok(Tokenizer::from_tokenizer_json(&json, config.as_deref())?);
     }
-    let weights = Weights::parse(ModelFiles::open(path)?)?;
+    let weights = Weights::parse(begun.read(model)?)?;
     let tokenizer = weights
         .files()
         .checked(text::tokenizer(&weights).map_err(anyhow::Error::new))?;

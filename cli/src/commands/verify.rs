@@ -1,22 +1,23 @@
 //! `hob verify`: reads models of the store through, back to the originals' bytes, and compares their
 //! SHA-256 with what the manifests say.
+//!
+//! Packed files are unpacked for that, so parsed: all files are opened first, and then the process confines
+//! itself as `hob run` does.
 
-use std::fs::File;
 use std::io::Write;
-use std::path::Path;
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 
 use anyhow::Context;
 use clap::Args;
-use hob_fetch::Digest;
-use hob_models::files::{Keep, Kind, ModelFile};
-use hob_models::packed::unpack_to;
 use rayon::prelude::*;
 use serde_json::json;
 
-use crate::store::{Installed, Store, StoreError, StoredFile};
-use crate::terminal::{PlainJson, PlainLine, bytes, chain};
-use crate::view::{BarWatch, View};
+use crate::confined::ConfinementArgs;
+use crate::model::on_all_cores;
+use crate::store::{Installed, Pinned, Store, StoreError, remedy};
+use crate::terminal::{PlainJson, PlainLine, bytes};
+use crate::view::View;
 
 #[derive(Args)]
 pub(crate) struct VerifyArgs {
@@ -31,10 +32,20 @@ pub(crate) struct VerifyArgs {
     /// Print a JSON array
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    confinement: ConfinementArgs,
 }
 
-/// Runs `hob verify`; exit code 1 if a model is damaged.
+/// A model, and what became of it.
+struct Checked {
+    name: String,
+    bytes: u64,
+    outcome: Result<(), StoreError>,
+}
+
+/// Runs `hob verify`; exit code 1 if a model is damaged, 130 if it was stopped.
 pub(crate) fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
+    let begun = args.confinement.begin()?;
     let store = Store::open()?;
     let models: Vec<Result<Installed, StoreError>> = match args.names.as_slice() {
         [] => store.list()?,
@@ -49,88 +60,101 @@ pub(crate) fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
             found
         }
     };
+    let mut open: Vec<_> = models.into_iter().map(|model| open(model?)).collect();
+    begun.confine_reader()?;
     let mut view = View::new(args.quiet || args.json);
-    let mut out = std::io::stdout().lock();
-    let (mut reports, mut is_sound) = (Vec::new(), true);
-    for model in &models {
-        let (name, outcome) = match model {
-            Ok(model) => (model.manifest.name.as_str(), verify(model, &mut view)),
-            Err(StoreError::Damaged { name, why }) => {
-                (name.as_str(), Err(anyhow::anyhow!(why.clone())))
+    let checked = check(&mut open, &mut view)?;
+    report(args, &checked)
+}
+
+/// Opens a model, to be hashed whole.
+fn open(model: Installed) -> Result<(u64, Pinned), StoreError> {
+    Ok((model.manifest.size(), model.open(true)?))
+}
+
+/// Hashes all models, and the files of each, at the same time.
+fn check(
+    models: &mut [Result<(u64, Pinned), StoreError>],
+    view: &mut View,
+) -> anyhow::Result<Vec<Checked>> {
+    let sound: Vec<_> = models.iter().flatten().collect();
+    let what = match sound.as_slice() {
+        [(_, only)] => format!("verifying {}", only.name),
+        several => format!("verifying {} models", several.len()),
+    };
+    if !sound.is_empty() {
+        let total = sound.iter().map(|(_, pinned)| pinned.size()).sum();
+        view.begin(&what, Some(total), 0);
+    }
+    let watch = view.watch();
+    let stop = watch.stopper();
+    ctrlc::set_handler(move || stop.store(true, Ordering::Relaxed))
+        .context("cannot watch for Ctrl-C")?;
+    let one = |model: &mut Result<(u64, Pinned), StoreError>| match model {
+        Ok((bytes, pinned)) => Checked {
+            name: pinned.name.clone(),
+            bytes: *bytes,
+            outcome: pinned.settle(|| watch.another()).map(|_| ()),
+        },
+        Err(error) => {
+            let error = std::mem::replace(error, StoreError::Stopped);
+            let name = match &error {
+                StoreError::Damaged { name, .. } => name.clone(),
+                _ => String::new(),
+            };
+            Checked {
+                name,
+                bytes: 0,
+                outcome: Err(error),
             }
-            Err(error) => ("", Err(anyhow::anyhow!(error.to_string()))),
+        }
+    };
+    let checked: Vec<_> = on_all_cores(|| models.par_iter_mut().map(one).collect());
+    match checked.iter().all(|model| model.outcome.is_ok()) {
+        true => view.end(),
+        false => view.clear(),
+    }
+    Ok(checked)
+}
+
+fn report(args: &VerifyArgs, checked: &[Checked]) -> anyhow::Result<ExitCode> {
+    let mut out = std::io::stdout().lock();
+    let (mut reports, mut code) = (Vec::new(), ExitCode::SUCCESS);
+    for model in checked {
+        let name = PlainLine(&model.name);
+        let damage = match &model.outcome {
+            Ok(()) => None,
+            Err(StoreError::Damaged { why, .. }) => Some(why.clone()),
+            Err(error) => Some(error.to_string()),
         };
-        let damage = outcome.err().map(|error| chain(&error));
-        is_sound &= damage.is_none();
+        if damage.is_some() {
+            code = ExitCode::FAILURE;
+        }
         if args.json {
-            reports.push(json!({ "name": name, "sound": damage.is_none(), "damage": damage }));
+            reports
+                .push(json!({ "name": model.name, "sound": damage.is_none(), "damage": damage }));
             continue;
         }
-        match damage {
-            None if args.quiet => {}
-            None => {
-                let size = model.as_ref().map_or(0, |model| model.manifest.size());
-                writeln!(out, "{}: sound, {}", PlainLine(name), bytes(size))?;
-            }
-            Some(why) => writeln!(
+        match (&model.outcome, damage) {
+            (_, None) if args.quiet => {}
+            (_, None) => writeln!(out, "{name}: sound, {}", bytes(model.bytes))?,
+            (Err(StoreError::Stopped), _) => writeln!(out, "{name}: not verified")?,
+            (_, Some(why)) => writeln!(
                 out,
-                "{}: DAMAGED: {}; `hob rm {}`, then pull or import it again",
-                PlainLine(name),
+                "{name}: DAMAGED: {}; {}",
                 PlainLine(&why),
-                PlainLine(name)
+                PlainLine(&remedy(&model.name))
             )?,
         }
     }
     if args.json {
         writeln!(out, "{:#}", PlainJson(&reports.into()))?;
-    } else if models.is_empty() && !args.quiet {
+    } else if checked.is_empty() && !args.quiet {
         writeln!(out, "no models yet; `hob pull` fetches one")?;
     }
-    Ok(if is_sound {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+    let is_stopped = |model: &Checked| matches!(model.outcome, Err(StoreError::Stopped));
+    Ok(match checked.iter().any(is_stopped) {
+        true => ExitCode::from(130),
+        false => code,
     })
-}
-
-/// Reads all files of a model through, several at a time.
-fn verify(model: &Installed, view: &mut View) -> anyhow::Result<()> {
-    let name = &model.manifest.name;
-    view.begin(&format!("verifying {name}"), Some(model.manifest.size()), 0);
-    let watch = view.watch();
-    let checked = model
-        .manifest
-        .files
-        .par_iter()
-        .try_for_each(|file| check(&model.file(file), file, &watch.another()));
-    match checked {
-        Ok(()) => view.end(),
-        Err(_) => view.clear(),
-    }
-    checked
-}
-
-fn check(path: &Path, stored: &StoredFile, watch: &BarWatch) -> anyhow::Result<()> {
-    let found = digest(path, watch)?;
-    if found.to_string() != stored.sha256 {
-        anyhow::bail!(
-            "{} holds bytes of SHA-256 {found}, and {} was recorded",
-            stored.file,
-            stored.sha256
-        );
-    }
-    Ok(())
-}
-
-/// SHA-256 of the original of a stored file.
-fn digest(path: &Path, watch: &BarWatch) -> anyhow::Result<Digest> {
-    if let Ok(file) = ModelFile::open(path, Keep::Mapped)
-        && file.kind == Kind::Packed
-    {
-        return Ok(Digest(unpack_to(&file, &mut std::io::sink(), watch)?));
-    }
-    let mut file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    let (_, found) = hob_fetch::hash_file(&mut file, &mut |done| watch.at(done))
-        .with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(found)
 }

@@ -9,9 +9,11 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use hob_fetch::{FolderLock, Progress, make_private_dir, publish, remove_if_there, sync_dir};
+use hob_models::mapping::FileId;
 
+use super::verified::{Stamp, VERIFIED};
 use super::{
-    Installed, MANIFEST, Manifest, ModelKind, ORIGINALS, Store, StoreError, StoredFile,
+    Installed, MANIFEST, Manifest, ModelKind, ORIGINALS, Store, StoreError, StoredFile, Verified,
     folder_name, io_error, names_in,
 };
 
@@ -28,15 +30,28 @@ pub(crate) struct Arrival {
     pub(crate) source: String,
     pub(crate) licence: String,
     pub(crate) quant: String,
+    /// How its bytes are known; `None` if they are to be hashed before they are used.
+    pub(crate) verified: Option<Verified>,
 }
 
 impl Store {
     /// Makes verified files the model's. They are moved out of [`Store::staging`].
     pub(crate) fn install(
         &self,
-        _lock: &FolderLock,
+        lock: &FolderLock,
         arrival: Arrival,
     ) -> Result<Installed, StoreError> {
+        let (name, verified) = (arrival.name.clone(), arrival.verified);
+        // What it replaces may have second names.
+        let old = self.inodes(&name);
+        let model = self.keeping_twins(&old, || self.put(lock, arrival))?;
+        if let Some(verified) = verified {
+            model.remember(verified);
+        }
+        Ok(model)
+    }
+
+    fn put(&self, _lock: &FolderLock, arrival: Arrival) -> Result<Installed, StoreError> {
         let folder = folder_name(&arrival.name)?;
         let dir = self.model_dir(&folder);
         let staging = self.staging(&arrival.name)?;
@@ -83,7 +98,7 @@ impl Store {
         publish(&out, &temp, &dir.join(MANIFEST))?;
 
         // What an earlier version of the model left, and the download's files.
-        let mut kept: Vec<&str> = vec![MANIFEST];
+        let mut kept: Vec<&str> = vec![MANIFEST, VERIFIED];
         match is_beside {
             true => kept.push(OTHER),
             false => kept.extend(manifest.files.iter().map(|file| file.file.as_str())),
@@ -106,10 +121,12 @@ impl Store {
         let _lock = self.lock(name, progress)?;
         let (dir, staging) = (self.model_dir(&folder_name(name)?), self.staging(name)?);
         if dir.exists() {
-            // From here on it is not there.
-            remove_if_there(&dir.join(MANIFEST))?;
-            sync_dir(&dir).map_err(io_error("sync", &dir))?;
-            delete(&dir)?;
+            self.keeping_twins(&self.inodes(name), || {
+                // From here on it is not there.
+                remove_if_there(&dir.join(MANIFEST))?;
+                sync_dir(&dir).map_err(io_error("sync", &dir))?;
+                delete(&dir)
+            })?;
         }
         delete(&staging)?;
         self.sweep();
@@ -150,25 +167,73 @@ impl Store {
         let staging = self.staging(to)?;
         delete(&staging)?;
         make_private_dir(&staging)?;
-        for stored in &model.manifest.files {
-            let (from, to) = (model.file(stored), staging.join(&stored.file));
-            if fs::hard_link(&from, &to).is_err() {
-                hob_fetch::need_space(&staging, stored.stored_size)?;
-                fs::copy(&from, &to).map_err(io_error("copy", &from))?;
+        // A link has the bytes of its twin, and they are known if those are; a copy's are not yet.
+        let mut verified = model.known().map(|(verified, _)| verified);
+        self.keeping_twins(&self.inodes(&source), || {
+            for stored in &model.manifest.files {
+                let (from, to) = (model.file(stored), staging.join(&stored.file));
+                if fs::hard_link(&from, &to).is_err() {
+                    verified = None;
+                    hob_fetch::need_space(&staging, stored.stored_size)?;
+                    fs::copy(&from, &to).map_err(io_error("copy", &from))?;
+                }
             }
-        }
-        let manifest = model.manifest;
-        self.install(
-            lock,
-            Arrival {
+            let manifest = model.manifest;
+            let arrival = Arrival {
                 name: to.to_owned(),
                 kind: manifest.kind,
                 files: manifest.files,
                 source: manifest.source,
                 licence: manifest.licence,
                 quant: manifest.quant,
-            },
-        )
+                verified,
+            };
+            self.install(lock, arrival)
+        })
+    }
+
+    /// Inode numbers of a model's files; none if it is not there or damaged, or where there are none.
+    fn inodes(&self, name: &str) -> Vec<u64> {
+        let Ok(Some(model)) = self.find(name) else {
+            return Vec::new();
+        };
+        let inode = |file: &StoredFile| {
+            let found = model.open_file(&file.file).ok()?.metadata().ok()?;
+            Some(FileId::of(&found).file.1).filter(|inode| *inode != 0)
+        };
+        model.manifest.files.iter().filter_map(inode).collect()
+    }
+
+    /// Makes a change that adds or takes names of the files with these inode numbers. The time of such an
+    /// inode's last change moves with that, so other models that have it would look touched: those that
+    /// were known before are known after, if nothing else about them has moved.
+    fn keeping_twins<T>(
+        &self,
+        inodes: &[u64],
+        change: impl FnOnce() -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let is_one = |stamp: &Stamp| inodes.contains(&stamp.inode);
+        let models = match inodes {
+            [] => Vec::new(),
+            _ => self.list().unwrap_or_default(),
+        };
+        let twins = models.into_iter().flatten().filter_map(|model| {
+            let (verified, before) = model.known()?;
+            before
+                .iter()
+                .any(is_one)
+                .then_some((model, verified, before))
+        });
+        let twins: Vec<_> = twins.collect();
+        let changed = change();
+        for (model, verified, before) in twins {
+            let Ok(now) = model.stamps() else { continue };
+            let mut pairs = before.iter().zip(&now);
+            if before.len() == now.len() && pairs.all(|(then, now)| then.is_but_for_ctime(now)) {
+                model.remember(verified);
+            }
+        }
+        changed
     }
 
     /// Deletes what killed processes left: models' folders without a manifest, and staging folders without

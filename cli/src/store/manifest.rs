@@ -4,7 +4,7 @@
 
 use std::path::{Component, Path};
 
-use hob_models::files::Kind;
+use hob_models::files::{Kind, SIDE_FILES};
 use serde::{Deserialize, Serialize};
 
 /// File name of a manifest.
@@ -83,6 +83,11 @@ impl Manifest {
         self.files.iter().map(|file| file.size).sum()
     }
 
+    /// Whether a file holds weights, and is none of those that describe a model of safetensors.
+    pub(crate) fn is_weights(&self, file: &StoredFile) -> bool {
+        self.kind == ModelKind::Gguf || !SIDE_FILES.contains(&file.file.as_str())
+    }
+
     /// Hashes of the originals, in order: what makes two models the same.
     pub(crate) fn hashes(&self) -> Vec<&str> {
         self.files.iter().map(|file| file.sha256.as_str()).collect()
@@ -135,7 +140,7 @@ impl TryFrom<Read> for Manifest {
 }
 
 /// Whether a name is empty or that of an entry of its folder.
-fn is_plain(name: &str) -> bool {
+pub(crate) fn is_plain(name: &str) -> bool {
     let mut parts = Path::new(name).components();
     name.is_empty()
         || matches!(

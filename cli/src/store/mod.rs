@@ -4,6 +4,7 @@
 //! $HOB_HOME, else $XDG_DATA_HOME/hob, else ~/.local/share/hob          (0700)
 //!   models/NAME/model.hob       the packed file, read-only (model.gguf: as it came)
 //!   models/NAME/manifest.json   what it is; written last: a model without it is not there
+//!   models/NAME/verified.json   how the files looked when their bytes were last hashed
 //!   models/NAME/b/              the files instead, where they replaced others: the manifest says so
 //!   staging/NAME/               files being written; may be deleted at any time
 //!   staging/NAME/originals/     downloads, which are gone on with
@@ -12,11 +13,16 @@
 //! A model of several files has `model-00001-of-00002.hob` and so on; one of safetensors has them, packed,
 //! under their own names, with `config.json` and the others beside them.
 //!
+//! Files are read beneath the root, and no link in it is followed. Folders are this user's alone.
+//!
 //! A process may be killed at any moment: a manifest names files that were synced before it, and it is
 //! replaced in one step, so that a name means the old model or the whole new one.
 
+mod beneath;
 mod change;
 mod manifest;
+mod pinned;
+mod verified;
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -27,9 +33,12 @@ use hob_fetch::{FetchError, FolderLock, Progress, make_private_dir};
 use crate::catalogue;
 
 pub(crate) use crate::commands::pull::ensure_default_model;
+use beneath::Access;
 pub(crate) use change::Arrival;
 use manifest::MANIFEST_LIMIT;
-pub(crate) use manifest::{MANIFEST, Manifest, ModelKind, StoredFile};
+pub(crate) use manifest::{MANIFEST, Manifest, ModelKind, StoredFile, is_plain};
+pub(crate) use pinned::Pinned;
+pub(crate) use verified::{How, Verified};
 
 /// Folder within a model's staging folder for what is fetched; whatever else is there can be made again
 /// in moments.
@@ -41,9 +50,26 @@ pub(crate) struct Installed {
     /// What to open: a file (the first, if there are several parts), or the folder of safetensors.
     pub(crate) path: PathBuf,
     pub(crate) manifest: Manifest,
+    /// The store's.
+    root: PathBuf,
+    /// The model's, in `models/`.
+    folder: String,
 }
 
 impl Installed {
+    /// Opens a file of the model's folder.
+    fn beneath_model(&self, file: &str, access: Access) -> io::Result<File> {
+        beneath::open(&self.root, &["models", &self.folder, file], access)
+    }
+
+    /// Opens a file that the manifest names.
+    fn beneath(&self, file: &str, access: Access) -> io::Result<File> {
+        match self.manifest.folder.as_str() {
+            "" => self.beneath_model(file, access),
+            inner => beneath::open(&self.root, &["models", &self.folder, inner, file], access),
+        }
+    }
+
     /// Where a file of the model is.
     pub(crate) fn file(&self, file: &StoredFile) -> PathBuf {
         let dir = match self.manifest.kind {
@@ -92,11 +118,14 @@ pub(crate) enum StoreError {
         path: PathBuf,
         source: io::Error,
     },
+    #[error("stopped")]
+    Stopped,
     #[error(transparent)]
     Disk(#[from] FetchError),
 }
 
-fn remedy(name: &str) -> String {
+/// What to do about a damaged model.
+pub(crate) fn remedy(name: &str) -> String {
     match catalogue::find(name) {
         Some(entry) => format!("`hob pull {}` fetches it again", entry.name),
         None => format!("`hob rm {name}` deletes it; then pull or import it again"),
@@ -156,6 +185,18 @@ impl Store {
         Self {
             root: root.to_owned(),
         }
+    }
+
+    /// The model that a path into the store is of: that of its file, or of its folder.
+    pub(crate) fn at_path(&self, path: &Path) -> Option<Installed> {
+        let path = fs::canonicalize(path).ok()?;
+        let models = fs::canonicalize(&self.root).ok()?.join("models");
+        let folder = path.strip_prefix(&models).ok()?.iter().next()?;
+        let model = self.read(folder.to_str()?).ok().flatten()?;
+        let files = model.manifest.files.iter().map(|file| model.file(file));
+        let mut own = files.chain([model.path.clone()]);
+        own.any(|own| fs::canonicalize(own).is_ok_and(|own| own == path))
+            .then_some(model)
     }
 
     /// Looks a model up by its name, an alias of the catalogue or a file name, in any case.
@@ -218,12 +259,11 @@ impl Store {
 
     fn read(&self, folder: &str) -> Result<Option<Installed>, StoreError> {
         let dir = self.model_dir(folder);
-        let path = dir.join(MANIFEST);
         let damaged = |why: String| StoreError::Damaged {
             name: folder.to_owned(),
             why,
         };
-        let text = match read_file(&path) {
+        let text = match read_manifest(&self.root, folder) {
             Ok(text) => text,
             Err(e)
                 if matches!(
@@ -242,14 +282,27 @@ impl Store {
                 _ => format!("{MANIFEST}: line {}", e.line()),
             })
         })?;
+        if folder_name(&manifest.name).ok().as_deref() != Some(folder) {
+            return Err(damaged(format!("{MANIFEST} is another model's")));
+        }
         let dir = match manifest.folder.as_str() {
             "" => dir,
             folder => dir.join(folder),
         };
-        for file in &manifest.files {
-            let path = dir.join(&file.file);
+        let path = match (manifest.kind, manifest.files.first()) {
+            (ModelKind::Gguf, Some(first)) => dir.join(&first.file),
+            _ => dir,
+        };
+        let model = Installed {
+            path,
+            manifest,
+            root: self.root.clone(),
+            folder: folder.to_owned(),
+        };
+        for file in &model.manifest.files {
             let name = &file.file;
-            let found = fs::symlink_metadata(&path).map_err(|e| damaged(format!("{name}: {e}")))?;
+            let found = model.open_file(name)?.metadata();
+            let found = found.map_err(|e| damaged(format!("{name}: {e}")))?;
             if !found.is_file() {
                 return Err(damaged(format!("{name} is not a regular file")));
             }
@@ -258,11 +311,7 @@ impl Store {
                 return Err(damaged(format!("{name} has {found} bytes, not {wanted}")));
             }
         }
-        let path = match (manifest.kind, manifest.files.first()) {
-            (ModelKind::Gguf, Some(first)) => dir.join(&first.file),
-            _ => dir,
-        };
-        Ok(Some(Installed { path, manifest }))
+        Ok(Some(model))
     }
 
     /// Takes the right to write this model; waits while another process has it.
@@ -271,9 +320,36 @@ impl Store {
         name: &str,
         progress: &mut dyn Progress,
     ) -> Result<FolderLock, StoreError> {
+        let folder = folder_name(name)?;
         let locks = self.locks()?;
-        let file = format!("{}.lock", folder_name(name)?);
+        self.close(&folder)?;
+        let file = format!("{folder}.lock");
         Ok(FolderLock::take(&locks, &file, progress)?)
+    }
+
+    /// Makes the folders that a change of this model writes to this user's alone, if others could enter
+    /// them, and refuses links among them. Not the root: it may be a folder of more than hob.
+    fn close(&self, folder: &str) -> Result<(), StoreError> {
+        let own = ["models", "staging", "locks"].map(|name| self.root.join(name));
+        for dir in own.into_iter().chain([self.model_dir(folder)]) {
+            let Ok(found) = fs::symlink_metadata(&dir) else {
+                continue;
+            };
+            if found.is_symlink() {
+                let why = "it is a symbolic link, which hob does not follow in its store; set HOB_HOME \
+                           to where models shall be";
+                return Err(io_error("write to", &dir)(io::Error::other(why)));
+            }
+            #[cfg(unix)]
+            {
+                use std::os::unix::fs::PermissionsExt;
+                // Somebody else's folder stays as it is.
+                if found.permissions().mode() & 0o077 != 0 {
+                    let _ = fs::set_permissions(&dir, fs::Permissions::from_mode(0o700));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The right to write the model in this folder, if nobody has it.
@@ -326,19 +402,18 @@ pub(crate) fn bytes_in(dir: &Path) -> u64 {
         .sum()
 }
 
-fn read_file(path: &Path) -> io::Result<Vec<u8>> {
-    if !fs::symlink_metadata(path)?.is_file() {
+fn read_manifest(root: &Path, folder: &str) -> io::Result<Vec<u8>> {
+    let file = beneath::open(root, &["models", folder, MANIFEST], Access::Read)?;
+    if !file.metadata()?.is_file() {
         return Err(io::Error::other("not a regular file"));
     }
     let mut text = Vec::new();
-    File::open(path)?
-        .take(MANIFEST_LIMIT)
-        .read_to_end(&mut text)?;
+    file.take(MANIFEST_LIMIT).read_to_end(&mut text)?;
     Ok(text)
 }
 
 /// A model's name as the name of a folder: lower case, on every file system.
-fn folder_name(name: &str) -> Result<String, StoreError> {
+pub(crate) fn folder_name(name: &str) -> Result<String, StoreError> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || ".-_:".contains(c);
     let starts_well = name.starts_with(|c: char| c.is_ascii_alphanumeric());
     if !starts_well || !name.chars().all(is_plain) || name.len() > 200 {

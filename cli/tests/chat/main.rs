@@ -28,10 +28,14 @@ impl Place {
     }
 
     fn chat(&self, arguments: &[&str]) -> Command {
+        let mut command = self.hob(&["chat", "tiny.gguf", "--threads", "1"]);
+        command.args(&self.flags).args(arguments);
+        command
+    }
+
+    fn hob(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hob"));
         command
-            .args(["chat", "tiny.gguf", "--threads", "1"])
-            .args(&self.flags)
             .args(arguments)
             .current_dir(self.path())
             .env("HOB_HOME", self.path().join("home"))
@@ -44,8 +48,11 @@ impl Place {
 
     /// The end of a conversation whose lines come from a pipe.
     fn script(&self, arguments: &[&str], lines: &str) -> Output {
-        let mut child = self
-            .chat(arguments)
+        self.fed(&mut self.chat(arguments), lines)
+    }
+
+    fn fed(&self, command: &mut Command, lines: &str) -> Output {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -209,6 +216,35 @@ fn pipes_get_plain_text_unless_colour_is_asked_for() {
     assert!(text(&plain.stdout).contains("never written unless you /save it"));
     let coloured = of(&["--max-tokens", "30", "--color", "always"]);
     assert!(text(&coloured.stdout).contains("\u{1b}["));
+}
+
+#[test]
+fn info_says_which_bytes_answer() {
+    let place = Place::new();
+    let mut import = place.hob(&["import", "tiny.gguf", "--name", "m"]);
+    assert!(import.output().unwrap().status.success());
+    let of = |arguments: &[&str]| {
+        let mut chat = place.hob(&[&["chat", "m", "--threads", "1"], arguments].concat());
+        let done = place.fed(&mut chat, "/info\n");
+        assert!(done.status.success(), "{}", text(&done.stderr));
+        text(&done.stdout).to_owned()
+    };
+    let bytes = std::fs::read(place.path().join("tiny.gguf")).unwrap();
+    let hash = hob_fetch::Digest::of(&bytes).to_string();
+    let info = of(&[]);
+    for part in [
+        hash.as_str(),
+        "models/m/model.hob",
+        "pinned",
+        "came into the store, just now; unchanged since",
+        "seccomp",
+    ] {
+        assert!(info.contains(part), "{part}: {info}");
+    }
+    assert!(of(&["--verify"]).contains("as it lies in the store, just now; unchanged since"));
+    assert!(of(&[]).contains("as it lies in the store, just now; unchanged since"));
+    let plain = place.script(&[], "/info\n");
+    assert!(text(&plain.stdout).contains("not in the store"));
 }
 
 #[test]

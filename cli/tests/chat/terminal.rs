@@ -188,6 +188,12 @@ impl Terminal {
         }
     }
 
+    /// The process that was started; the program may be a child of it.
+    #[allow(dead_code)] // Not all tests look at it.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The screen with its looks.
     pub(crate) fn screen(&self) -> &vt100::Screen {
         self.screen.screen()

@@ -79,6 +79,12 @@ impl Scratch {
         self.ready.clear();
     }
 
+    /// Zeroes all of it.
+    pub(crate) fn wipe(&mut self) {
+        self.forget();
+        self.memory.wipe();
+    }
+
     /// Lets products use what `interleaving` makes, until [`Scratch::forget`].
     ///
     /// # Safety

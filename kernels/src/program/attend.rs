@@ -50,6 +50,10 @@ impl AttendScratch {
         AlignedBytes::zeroed(scratch_bytes(p)).map(AttendScratch)
     }
 
+    pub(super) fn wipe(&mut self) {
+        self.0.wipe();
+    }
+
     /// Accumulators and the current span's partials, of `n` floats each.
     fn split(&mut self, n: usize) -> (&mut [f32], &mut [f32]) {
         let (_, floats, _) = {

@@ -13,6 +13,7 @@ use crate::isa::Isa;
 use crate::kv::KvLayout;
 use crate::linear;
 use crate::pool::{Pool, Worker};
+use crate::private::Content;
 use std::ops::{Range, RangeInclusive};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
@@ -159,8 +160,12 @@ impl Machine {
                 .map(|_| AlignedBytes::zeroed(bytes).ok_or(ProgramError::Memory(bytes)))
                 .collect()
         };
-        let arena = AlignedBytes::zeroed(layout.shared_bytes)
+        let mut arena = AlignedBytes::zeroed(layout.shared_bytes)
             .ok_or(ProgramError::Memory(layout.shared_bytes))?;
+        let logits = program.logits.0 as usize;
+        if let (Some(&at), Some(decl)) = (layout.shared.get(logits), program.bufs.get(logits)) {
+            arena.hold(Content::Logits, at..at + max_outputs * decl.row_bytes);
+        }
         let vocab = program
             .regions
             .iter()
@@ -276,6 +281,16 @@ impl Machine {
         // SAFETY: inside the arena (just checked), 4-byte aligned (offsets and rows are multiples
         // of 4), any bits are a float; `&self` excludes a running batch.
         unsafe { std::slice::from_raw_parts(self.arena.as_slice().as_ptr().add(at).cast(), n) }
+    }
+
+    /// Zeroes all working memory: activations, logits, partial results.
+    pub fn wipe(&mut self) {
+        let each = self.private.iter_mut().chain(&mut self.scratch);
+        let shared = [&mut self.arena, &mut self.interleaved, &mut self.partials];
+        each.chain(shared).for_each(AlignedBytes::wipe);
+        self.attend.iter_mut().for_each(AttendScratch::wipe);
+        self.linear.iter_mut().for_each(linear::Scratch::wipe);
+        // The positions and rows of the last batch are no content.
     }
 
     /// Runs one batch. On an error the caches' positions from each `start` on are undefined, and

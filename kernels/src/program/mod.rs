@@ -163,6 +163,16 @@ impl WeightMatrix {
         self.cols
     }
 
+    /// Whether it is in tiles of 16 rows, and not row after row.
+    pub fn packed(&self) -> bool {
+        self.packed
+    }
+
+    /// Its bytes, in that order.
+    pub fn data(&self) -> &[u8] {
+        self.blob.bytes()
+    }
+
     /// Bytes of the matrix.
     pub fn bytes(&self) -> usize {
         self.blob.range.len()

@@ -7,11 +7,13 @@
 //! the reader of its own format.
 
 mod cache;
+mod hash;
 mod jobs;
 mod preamble;
 mod write;
 
 pub use cache::{cache_lookup, cached};
+pub use hash::{original_sha256, original_to};
 pub use preamble::{CONTAINER_VERSION, MAGIC, MAX_SHIFT, PREAMBLE_BYTES, Preamble};
 pub use write::{PackOptions, pack_file, unpack_to, verify};
 

@@ -164,7 +164,8 @@ fn unpack(packed: &ModelFile, out: &mut (dyn Write + Send), watch: &dyn Watch) -
     let meter = Meter::new(watch, bytes.len() as u64);
 
     // While one batch is hashed and written, in order, the next is unpacked.
-    let batch = rayon::current_num_threads().max(1) * 4;
+    // Hashing, on one core, sets the pace: a few pieces ahead are enough, on however many cores.
+    let batch = (rayon::current_num_threads() * 4).clamp(4, 16);
     let mut hasher = Sha256::new();
     let mut before: Vec<Vec<u8>> = Vec::new();
     for jobs in jobs.chunks(batch).chain([&[] as &[Job]]) {

@@ -3,6 +3,7 @@
 //! BERT's, whose tokens do not say where there were any: what was encoded comes back as it was.
 
 use super::{TokenKind, Tokenizer};
+use hob_kernels::private::wipe_vec;
 
 /// How a [`DecodeStream`] writes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -22,6 +23,13 @@ pub struct DecodeStream<'t> {
     partial: Vec<u8>,
     /// Whether the next space is the tokenizer's and not the text's.
     skip_space: bool,
+}
+
+/// What was read last does not stay in memory.
+impl Drop for DecodeStream<'_> {
+    fn drop(&mut self) {
+        wipe_vec(&mut self.partial);
+    }
 }
 
 impl<'t> DecodeStream<'t> {

@@ -1,28 +1,21 @@
 //! The layers on Linux: descriptors, dump status, capabilities, Landlock, and the filters of system
 //! calls. In: a mode. Out: a report, with the process confined.
-//!
-//! In [`Mode::Run`] two filters stand one after the other, because a filter has one answer for what it does not let
-//! through. The first says that clone3 does not exist (so that the C library starts threads by clone,
-//! whose flags can be examined: clone3's lie in memory); the second refuses all that [`lists`] does not
-//! name. The kernel takes the stricter answer of the two.
 
-use super::lists::{self, When};
-use super::{ConfineError, Layer, Mode, Report, State};
+use super::filter::Filter;
+use super::{ConfineError, Confinement, Layer, Mode, Report, State};
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, LandlockStatus, Ruleset,
-    RulesetAttr, RulesetStatus, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, LandlockStatus,
+    PathBeneath, PathFd, RestrictSelfAttr, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus,
+    Scope,
 };
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
-use seccompiler::{
-    SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
-    TargetArch, apply_filter_all_threads,
-};
-use std::collections::BTreeMap;
+use seccompiler::TargetArch;
 use std::fmt::Display;
+use std::path::PathBuf;
 
 /// What Landlock is asked for: all rights of this version of its interface, which is Linux 6.15's.
-const LANDLOCK: ABI = ABI::V7;
+pub(super) const LANDLOCK: ABI = ABI::V7;
 
 fn failed<E: Display>(layer: Layer) -> impl FnOnce(E) -> ConfineError {
     move |e| ConfineError::Layer {
@@ -57,22 +50,67 @@ fn undumpable() -> rustix::io::Result<()> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
 }
 
-/// See [`super::confine_partly`].
-pub(super) fn confine(
-    mode: Mode,
-    layers: &[Layer],
-    permit: Option<&str>,
-) -> Result<Report, ConfineError> {
-    let found = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
-    if found > 1 {
-        return Err(ConfineError::Threads { found });
+/// Threads of this process.
+fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count)
+}
+
+/// The version of Landlock's interface that this kernel has; 0 for none.
+pub(super) fn landlock_abi() -> u32 {
+    const VERSION: u32 = 1;
+    let nothing = std::ptr::null::<u8>();
+    // SAFETY: with this flag the call takes no parameters, and makes nothing.
+    #[allow(unsafe_code)]
+    let abi = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, nothing, 0usize, VERSION) };
+    u32::try_from(abi).unwrap_or(0)
+}
+
+/// Whether a layer can be put on threads that are there already. (Capabilities are each thread's own, and
+/// there is no call for another's: it can where no thread has any.)
+fn reaches_threads(layer: Layer) -> bool {
+    match layer {
+        Layer::SystemCalls | Layer::Undumpable => true,
+        Layer::Files => landlock_abi() >= ABI::V8 as u32,
+        Layer::Capabilities => {
+            let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten();
+            tasks.flatten().all(|task| {
+                let status = std::fs::read_to_string(task.path().join("status"));
+                // A thread that has ended meanwhile has none.
+                status.is_ok_and(|s| s.lines().any(|l| is_zero(l, "CapPrm:")))
+                    || !task.path().exists()
+            })
+        }
     }
+}
+
+fn is_zero(line: &str, key: &str) -> bool {
+    let value = line.strip_prefix(key).map(str::trim);
+    value.is_some_and(|v| v.bytes().all(|b| b == b'0'))
+}
+
+/// An error if there are threads that one of these layers would not reach.
+pub(super) fn check_threads(layers: &[Layer]) -> Result<(), ConfineError> {
+    let found = threads();
+    let lacks = |&&layer: &&Layer| found > 1 && !reaches_threads(layer);
+    match layers.iter().find(lacks) {
+        Some(&layer) => Err(ConfineError::Threads { found, layer }),
+        None => Ok(()),
+    }
+}
+
+/// See [`super::Confinement::enter`].
+pub(super) fn confine(asked: &Confinement) -> Result<Report, ConfineError> {
+    check_threads(&asked.layers)?;
     // Asked for once, and then remembered by the library that maps files.
     let _ = rustix::param::page_size();
+    let mut report = Report {
+        layers: Vec::new(),
+        landlock_abi: landlock_abi(),
+        filter_sha256: None,
+    };
     // The filter comes last: it would refuse the calls of the other layers.
-    let mut states = Vec::new();
     for layer in Layer::ALL.into_iter().rev() {
-        let state = if !layers.contains(&layer) {
+        let state = if !asked.layers.contains(&layer) {
             State::Missing("left out, as asked".into())
         } else {
             match layer {
@@ -84,14 +122,14 @@ pub(super) fn confine(
                     drop_capabilities().map_err(failed(layer))?;
                     State::Holds("none are held".into())
                 }
-                Layer::Files => landlock(mode)?,
-                Layer::SystemCalls => filter(mode, permit)?,
+                Layer::Files => landlock(asked, threads() > 1)?,
+                Layer::SystemCalls => filter(asked, &mut report)?,
             }
         };
-        states.push((layer, state));
+        report.layers.push((layer, state));
     }
-    states.reverse();
-    Ok(Report { layers: states })
+    report.layers.reverse();
+    Ok(report)
 }
 
 fn drop_capabilities() -> rustix::io::Result<()> {
@@ -104,24 +142,64 @@ fn drop_capabilities() -> rustix::io::Result<()> {
     set_capabilities(None, sets)
 }
 
-/// Gives up all rights on files (but in a chat), TCP, abstract Unix sockets and other processes' signals
-/// (but in a chat, whose editor is one).
-fn landlock(mode: Mode) -> Result<State, ConfineError> {
+/// Gives up all rights on files (but in a broker, and on reading models in a server), TCP, abstract Unix
+/// sockets and other processes' signals (but in a broker, whose editor is one).
+fn landlock(asked: &Confinement, all_threads: bool) -> Result<State, ConfineError> {
+    let mode = asked.mode;
     let rules = Ruleset::default().set_compatibility(CompatLevel::BestEffort);
     let rules = rules.handle_access(AccessNet::from_all(LANDLOCK));
     let rules = match mode {
-        Mode::Run => rules
+        Mode::Run | Mode::Chat | Mode::Serve | Mode::Pack => rules
             .and_then(|r| r.handle_access(AccessFs::from_all(LANDLOCK)))
             .and_then(|r| r.scope(Scope::from_all(LANDLOCK))),
-        Mode::Chat => rules.and_then(|r| r.scope(Scope::AbstractUnixSocket)),
+        Mode::Broker => rules.and_then(|r| r.scope(Scope::AbstractUnixSocket)),
     };
-    let status = rules
+    let mut rules = rules
         .and_then(Ruleset::create)
-        .and_then(landlock::RulesetCreated::restrict_self)
         .map_err(failed(Layer::Files))?;
+    let read: BitFlags<AccessFs> = AccessFs::ReadFile.into();
+    let write = read
+        | AccessFs::ReadDir
+        | AccessFs::WriteFile
+        | AccessFs::Truncate
+        | AccessFs::MakeReg
+        | AccessFs::RemoveFile;
+    let (readable, writable): (&[PathBuf], &[PathBuf]) = match mode {
+        Mode::Serve => (&asked.readable, &[]),
+        Mode::Pack => (&asked.readable, &asked.writable),
+        _ => (&[], &[]),
+    };
+    let readable = readable.iter().map(|place| (place, read));
+    let writable = writable.iter().map(|place| (place, write));
+    for (place, rights) in readable.chain(writable) {
+        let named = |e: &dyn Display| {
+            failed(Layer::Files)(format!("cannot allow use of {}: {e}", place.display()))
+        };
+        let at = PathFd::new(place).map_err(|e| named(&e))?;
+        // A file has none of a folder's rights.
+        let rights = match place.is_dir() {
+            true => rights,
+            false => rights & AccessFs::from_file(LANDLOCK),
+        };
+        let rule = PathBeneath::new(at, rights);
+        rules = rules.add_rule(rule).map_err(|e| named(&e))?;
+    }
+    if all_threads {
+        // Where the kernel cannot, `confine` has refused already; here it would be an error, too.
+        rules = rules
+            .set_compatibility(CompatLevel::HardRequirement)
+            .all_threads(true)
+            .map_err(failed(Layer::Files))?;
+    }
+    let status = rules.restrict_self().map_err(failed(Layer::Files))?;
     let what = match mode {
-        Mode::Run => "no file, no TCP port",
-        Mode::Chat => "no TCP port; files stay open, for /save, /load and /edit",
+        Mode::Run | Mode::Chat => "no file, no TCP port",
+        Mode::Serve if asked.readable.is_empty() => "no file, no TCP port but what is open",
+        Mode::Serve => {
+            "files beneath the models' folders for reading, no TCP port but what is open"
+        }
+        Mode::Pack => "no file but beneath the folder of the result, no TCP port",
+        Mode::Broker => "no TCP port; files stay open, for /save, /load and /edit",
     };
     Ok(match (status.ruleset, status.landlock) {
         (RulesetStatus::FullyEnforced, LandlockStatus::Available { effective_abi, .. }) => {
@@ -144,11 +222,7 @@ fn landlock(mode: Mode) -> Result<State, ConfineError> {
 }
 
 /// Puts the filters on all threads, later ones included.
-fn filter(mode: Mode, permit: Option<&str>) -> Result<State, ConfineError> {
-    let failed = |e: &dyn Display| ConfineError::Layer {
-        layer: Layer::SystemCalls,
-        why: e.to_string(),
-    };
+fn filter(asked: &Confinement, report: &mut Report) -> Result<State, ConfineError> {
     let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) else {
         return Ok(State::Missing(format!(
             "hob has no list of system calls for {}",
@@ -158,74 +232,49 @@ fn filter(mode: Mode, permit: Option<&str>) -> Result<State, ConfineError> {
     if rustix::thread::secure_computing_mode().is_err() {
         return Ok(State::Missing("this kernel has no seccomp".into()));
     }
-    let refusal = match cfg!(feature = "kill-on-refusal") {
-        true => SeccompAction::KillProcess,
-        false => SeccompAction::Errno(libc::EPERM.cast_unsigned()),
-    };
-    let own = u64::from(std::process::id());
-    let (calls, named, others) = match mode {
-        Mode::Run => (lists::RUN, SeccompAction::Allow, refusal),
-        Mode::Chat => (lists::CHAT_REFUSES, refusal, SeccompAction::Allow),
-    };
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
-    for (_, number, alternatives) in calls {
-        let alternatives = alternatives.iter().map(|conditions| {
-            let conditions = conditions.iter().map(|&when| condition(when, own));
-            SeccompRule::new(conditions.collect::<Result<_, _>>()?)
-        });
-        let alternatives = alternatives.collect::<Result<_, _>>();
-        rules.insert(*number, alternatives.map_err(|e| failed(&e))?);
-    }
-    #[cfg(target_arch = "x86_64")]
-    if mode == Mode::Chat {
-        let (bit, own_numbers) = lists::X32;
-        let twins = calls.iter().map(|(_, number, _)| *number);
-        for number in twins.chain(own_numbers) {
-            rules.insert(bit | number, Vec::new());
+    let permit = asked.permit.as_deref();
+    let filter =
+        |own| Filter::new(asked.mode, arch, own, permit).map_err(failed(Layer::SystemCalls));
+    let installed = filter(std::process::id())?;
+    report.filter_sha256 = Some(filter(0)?.sha256());
+    installed.install().map_err(failed(Layer::SystemCalls))?;
+    let listed = installed.listed;
+    Ok(State::Holds(match asked.mode {
+        Mode::Run | Mode::Chat => {
+            format!("{listed} system calls are left; no open, socket or exec")
         }
-    }
-    if let Some(name) = permit {
-        let known = lists::FORBIDDEN.iter().find(|(known, _, _)| *known == name);
-        let (_, number, _) =
-            known.ok_or_else(|| failed(&format_args!("no system call {name} to permit")))?;
-        match mode {
-            Mode::Run => rules.insert(*number, Vec::new()),
-            Mode::Chat => rules.remove(number),
-        };
-    }
-    let mut filters = vec![SeccompFilter::new(rules, others, named, arch)];
-    if mode == Mode::Run {
-        let no_clone3 = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
-        let enosys = SeccompAction::Errno(libc::ENOSYS.cast_unsigned());
-        filters.insert(
-            0,
-            SeccompFilter::new(no_clone3, SeccompAction::Allow, enosys, arch),
-        );
-    }
-    for filter in filters {
-        let program = filter.and_then(seccompiler::BpfProgram::try_from);
-        let program = program.map_err(|e| failed(&e))?;
-        apply_filter_all_threads(&program).map_err(|e| failed(&e))?;
-    }
-    Ok(State::Holds(match mode {
-        Mode::Run => format!(
-            "{} system calls are left; no open, socket or exec",
-            calls.len()
+        Mode::Serve => format!(
+            "{listed} system calls are left; no socket, connect, bind or exec, opening for reading only"
         ),
-        Mode::Chat => {
+        Mode::Pack => format!("{listed} system calls are left; no socket or exec"),
+        Mode::Broker => {
             "no socket, no way into other processes; so for an editor that it starts".into()
         }
     }))
 }
 
-fn condition(when: When, own: u64) -> Result<SeccompCondition, seccompiler::BackendError> {
-    use SeccompCmpArgLen::{Dword, Qword};
-    use SeccompCmpOp::{Eq, MaskedEq};
-    match when {
-        When::Is(argument, value) => SeccompCondition::new(argument, Dword, Eq, value),
-        When::Own(argument) => SeccompCondition::new(argument, Dword, Eq, own),
-        When::Bits(argument, mask, value) => {
-            SeccompCondition::new(argument, Qword, MaskedEq(mask), value)
-        }
-    }
+/// See [`super::descriptors`].
+pub(super) fn descriptors() -> Vec<(i32, String)> {
+    (0..1024)
+        .filter_map(|number| {
+            // Directly, for the C library may ask by another call, which takes paths.
+            // SAFETY: all zeros are a stat, in which the kernel writes; the number may be nobody's, which is
+            // an error.
+            #[allow(unsafe_code)]
+            let found = unsafe {
+                let mut stat: libc::stat = std::mem::zeroed();
+                let result = libc::syscall(libc::SYS_fstat, number, &raw mut stat);
+                (result == 0).then_some(stat)
+            }?;
+            let kind = match found.st_mode & libc::S_IFMT {
+                libc::S_IFREG => format!("a file of {} bytes", found.st_size),
+                libc::S_IFDIR => "a folder".into(),
+                libc::S_IFCHR => "a terminal or another device".into(),
+                libc::S_IFIFO => "a pipe".into(),
+                libc::S_IFSOCK => "a socket".into(),
+                _ => "something else".into(),
+            };
+            Some((number, kind))
+        })
+        .collect()
 }

@@ -43,6 +43,13 @@ const NEW_NAMESPACE: u64 = (CLONE_NEWNS
     | CLONE_NEWPID
     | CLONE_NEWNET) as u64;
 const EXEC: u64 = PROT_EXEC as u64;
+/// Every bit: pointers are compared as a whole.
+const ALL: u64 = u64::MAX;
+/// What asks to write, or to make a file without a name; O_TMPFILE includes O_DIRECTORY, which reads.
+const WRITING: u64 = (O_ACCMODE | O_CREAT | O_TRUNC | O_APPEND | (O_TMPFILE & !O_DIRECTORY)) as u64;
+/// Flags of send: all but MSG_NOSIGNAL, MSG_DONTWAIT and MSG_MORE.
+const OTHER_SENDING: u64 =
+    !(MSG_NOSIGNAL as u64 | MSG_DONTWAIT as u64 | MSG_MORE as u64) & 0xffff_ffff;
 
 /// All that is left in [`Mode::Run`](super::Mode::Run).
 pub const RUN: &[Call] = &[
@@ -54,15 +61,8 @@ pub const RUN: &[Call] = &[
     call!(SYS_pread64),
     call!(SYS_lseek),
     call!(SYS_close),
+    // Of what is open; statx and newfstatat would take a path besides, whatever their flags say.
     call!(SYS_fstat),
-    call!(
-        SYS_statx,
-        &[Bits(2, AT_EMPTY_PATH as u64, AT_EMPTY_PATH as u64)]
-    ),
-    call!(
-        SYS_newfstatat,
-        &[Bits(3, AT_EMPTY_PATH as u64, AT_EMPTY_PATH as u64)]
-    ),
     call!(
         SYS_fcntl,
         &[Is(1, F_GETFL as u64)],
@@ -79,9 +79,13 @@ pub const RUN: &[Call] = &[
     call!(
         SYS_ioctl,
         &[Is(1, TCGETS as u64)],
+        &[Is(1, TCGETS2 as u64)],
         &[Is(1, TCSETS as u64)],
         &[Is(1, TCSETSW as u64)],
         &[Is(1, TCSETSF as u64)],
+        &[Is(1, TCSETS2 as u64)],
+        &[Is(1, TCSETSW2 as u64)],
+        &[Is(1, TCSETSF2 as u64)],
         &[Is(1, TIOCGWINSZ as u64)],
         &[Is(1, TIOCGPGRP as u64)],
         &[Is(1, FIONREAD as u64)]
@@ -143,10 +147,101 @@ pub const RUN: &[Call] = &[
     call!(SYS_getrandom),
 ];
 
-/// What is refused in [`Mode::Chat`](super::Mode::Chat), where a user's editor runs and so no list of
+/// What [`Mode::Chat`](super::Mode::Chat) has besides: what a line editor needs of its terminal.
+pub const CHAT: &[Call] = &[
+    // Two sockets that lead to each other: a signal handler wakes the editor by them.
+    call!(SYS_socketpair, &[Is(0, AF_UNIX as u64)]),
+    call!(SYS_ioctl, &[Is(1, FIONBIO as u64)]),
+    #[cfg(target_arch = "x86_64")]
+    call!(SYS_select),
+    call!(SYS_pselect6),
+    // By the pair alone: no address is given.
+    call!(SYS_sendto, &[Bits(4, ALL, 0), Is(5, 0)]),
+    // Ctrl-Z stops the foreground programs of this terminal, this one among them.
+    call!(SYS_kill, &[Is(0, 0), Is(1, SIGTSTP as u64)]),
+    // What a vault is given has to be on the disk before it counts as kept.
+    call!(SYS_fdatasync),
+];
+
+/// What [`Mode::Serve`](super::Mode::Serve) has besides: answering callers of a socket that listens
+/// already, with or without an event loop, and opening for reading; of which folders, Landlock decides.
+pub const SERVE: &[Call] = &[
+    // Callers; no socket of its own, no connect, no bind, no listen.
+    call!(SYS_accept4),
+    call!(SYS_recvfrom),
+    // To whom the socket is connected, nobody else.
+    call!(
+        SYS_sendto,
+        &[Bits(4, ALL, 0), Is(5, 0), Bits(3, OTHER_SENDING, 0)]
+    ),
+    call!(SYS_shutdown),
+    call!(SYS_getsockname),
+    call!(SYS_getpeername),
+    call!(
+        SYS_setsockopt,
+        &[Is(1, IPPROTO_TCP as u64), Is(2, TCP_NODELAY as u64)],
+        &[Is(1, SOL_SOCKET as u64), Is(2, SO_RCVTIMEO as u64)],
+        &[Is(1, SOL_SOCKET as u64), Is(2, SO_SNDTIMEO as u64)]
+    ),
+    call!(
+        SYS_getsockopt,
+        &[Is(1, SOL_SOCKET as u64), Is(2, SO_ERROR as u64)]
+    ),
+    call!(SYS_fcntl, &[Is(1, F_DUPFD_CLOEXEC as u64)]),
+    call!(SYS_ioctl, &[Is(1, FIONBIO as u64)]),
+    // Event loops.
+    call!(SYS_epoll_create1),
+    call!(SYS_epoll_ctl),
+    #[cfg(target_arch = "x86_64")]
+    call!(SYS_epoll_wait),
+    call!(SYS_epoll_pwait),
+    call!(SYS_eventfd2),
+    call!(SYS_timerfd_create),
+    call!(SYS_timerfd_settime),
+    // Models on demand.
+    call!(SYS_openat, &[Bits(2, WRITING, 0)]),
+];
+
+/// What [`Mode::Pack`](super::Mode::Pack) has besides: files, of which Landlock leaves those beneath a
+/// folder.
+pub const PACK: &[Call] = &[
+    call!(SYS_openat),
+    // Sizes and dates of any file, by its name.
+    call!(SYS_statx),
+    call!(SYS_newfstatat),
+    call!(SYS_getdents64),
+    call!(SYS_pwrite64),
+    call!(SYS_fallocate),
+    call!(SYS_ftruncate),
+    call!(SYS_copy_file_range),
+    call!(SYS_sendfile),
+    call!(SYS_fsync),
+    call!(SYS_fdatasync),
+    call!(SYS_fchmod),
+    call!(SYS_flock),
+    // Room on the disk.
+    call!(SYS_statfs),
+    call!(SYS_fstatfs),
+    #[cfg(target_arch = "x86_64")]
+    call!(SYS_mkdir),
+    #[cfg(target_arch = "x86_64")]
+    call!(SYS_unlink),
+    #[cfg(target_arch = "x86_64")]
+    call!(SYS_rename),
+    #[cfg(not(target_arch = "x86_64"))]
+    call!(SYS_mkdirat),
+    #[cfg(not(target_arch = "x86_64"))]
+    call!(SYS_unlinkat),
+    #[cfg(not(target_arch = "x86_64"))]
+    call!(SYS_renameat),
+    // Whoever asked may be gone: a worker asks to go with it.
+    call!(SYS_getppid),
+];
+
+/// What is refused in [`Mode::Broker`](super::Mode::Broker), where a user's editor runs and so no list of
 /// what is left can be given: every way to a network or to other programs' sockets, and into other
-/// processes. A pair of sockets that lead to each other (`socketpair`) is left: the line editor has one.
-pub const CHAT_REFUSES: &[Call] = &[
+/// processes. A pair of sockets that lead to each other (`socketpair`) is left to the editor.
+pub const BROKER_REFUSES: &[Call] = &[
     call!(SYS_socket),
     call!(SYS_connect),
     call!(SYS_bind),
@@ -172,34 +267,51 @@ pub const CHAT_REFUSES: &[Call] = &[
     call!(SYS_unshare),
     call!(SYS_setns),
     call!(SYS_mount),
+    // Being dumped and debugged again; a program that it starts can be, as any other.
+    call!(SYS_prctl, &[Is(0, PR_SET_DUMPABLE as u64)]),
     // Typing into the terminal, for whoever reads it next.
+    call!(
+        SYS_ioctl,
+        &[Is(1, TIOCSTI as u64)],
+        &[Is(1, TIOCLINUX as u64)]
+    ),
+    // Data for whoever asks the kernel for it later.
+    call!(SYS_add_key),
+    call!(SYS_request_key),
+    call!(SYS_keyctl),
+    // File systems of its own.
+    call!(SYS_fsopen),
+    call!(SYS_fsmount),
+    call!(SYS_move_mount),
+    call!(SYS_open_tree),
+];
+
+/// What is refused to a process that fetches models, and to what it starts: waiting for connections, and
+/// every way into other processes.
+pub const FETCH_REFUSES: &[Call] = &[
+    call!(SYS_listen),
+    call!(SYS_accept),
+    call!(SYS_accept4),
+    call!(SYS_io_uring_setup),
+    call!(SYS_io_uring_enter),
+    call!(SYS_io_uring_register),
+    call!(SYS_ptrace),
+    call!(SYS_process_vm_readv),
+    call!(SYS_process_vm_writev),
+    call!(SYS_pidfd_getfd),
+    call!(SYS_bpf),
+    call!(SYS_perf_event_open),
+    call!(SYS_userfaultfd),
+    call!(SYS_unshare),
+    call!(SYS_setns),
+    call!(SYS_mount),
     call!(SYS_ioctl, &[Is(1, TIOCSTI as u64)]),
 ];
 
-/// The x32 numbers of [`CHAT_REFUSES`]: on x86-64 a kernel may have a second table of system calls, whose
+/// Starting programs: refused to a fetch that needs none (it does without pip).
+pub const PROGRAMS: &[Call] = &[call!(SYS_execve), call!(SYS_execveat)];
+
+/// The x32 numbers of [`BROKER_REFUSES`]: on x86-64 a kernel may have a second table of system calls, whose
 /// numbers have this bit; the sixty from 512 on have no twin in the first.
 #[cfg(target_arch = "x86_64")]
 pub const X32: (i64, std::ops::Range<i64>) = (0x4000_0000, 512..572);
-
-/// Calls that are on no list and that attempts need: a test permits one at a time, and the self-test must
-/// notice.
-pub const FORBIDDEN: &[Call] = &[
-    call!(SYS_socket),
-    call!(SYS_connect),
-    call!(SYS_sendto),
-    call!(SYS_io_uring_setup),
-    #[cfg(target_arch = "x86_64")]
-    call!(SYS_open),
-    call!(SYS_openat),
-    #[cfg(target_arch = "x86_64")]
-    call!(SYS_unlink),
-    call!(SYS_memfd_create),
-    call!(SYS_clone),
-    call!(SYS_execve),
-    call!(SYS_mmap),
-    call!(SYS_mprotect),
-    call!(SYS_ptrace),
-    call!(SYS_kill),
-    call!(SYS_unshare),
-    call!(SYS_inotify_init1),
-];

@@ -15,6 +15,7 @@ use crate::scan;
 pub(crate) use adjust::Past;
 use hob_kernels::isa::Isa;
 use hob_kernels::math::double::{exp, ln, pow};
+use hob_kernels::private::wipe_vec;
 use hob_models::tokenizer::Tokenizer;
 use pool::{Buffers, Fraction, Pool};
 use rand_chacha::ChaCha8Rng;
@@ -33,6 +34,12 @@ pub struct Sampler {
     mu: f64,
     adjusted: Vec<f32>,
     buffers: Buffers,
+}
+
+impl Drop for Sampler {
+    fn drop(&mut self) {
+        wipe_vec(&mut self.adjusted);
+    }
 }
 
 impl Sampler {

@@ -10,6 +10,7 @@ use crate::scan::{self, Entry, by_rank, largest};
 use hob_kernels::isa::Isa;
 use hob_kernels::mass::masses;
 use hob_kernels::math::double::ln;
+use hob_kernels::private::wipe_vec;
 use std::cmp::Ordering;
 
 /// Largest sets that are kept by rank after top-p; larger ones stay by id.
@@ -27,6 +28,17 @@ pub(super) struct Buffers {
     values: Vec<f32>,
     entries: Vec<Entry>,
     items: Vec<Item>,
+}
+
+/// What was probable tells what was said.
+impl Drop for Buffers {
+    fn drop(&mut self) {
+        wipe_vec(&mut self.kept);
+        wipe_vec(&mut self.masses);
+        wipe_vec(&mut self.values);
+        wipe_vec(&mut self.entries);
+        wipe_vec(&mut self.items);
+    }
 }
 
 /// A token by the order that a step takes them in (the highest key first), with its mass.

@@ -3,6 +3,11 @@
 //! Bounded: it serves at most [`MAX_REQUESTS`] requests, and stops when it is dropped.
 
 #![allow(dead_code)] // Each test file uses a part.
+// (Not an expectation: in cli/fetch it is not barred.)
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a mirror for tests, on this machine"
+)]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};

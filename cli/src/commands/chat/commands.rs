@@ -79,7 +79,8 @@ pub(super) fn help() -> (Vec<(String, String)>, &'static str) {
         Messages of several lines: put \"\"\" before and after, or end a line with \\, or press Alt-Enter. \
         Pasted lines stay together.\n\n\
         Ctrl-C stops an answer; what there is of it stays. Arrow keys bring back what you typed.\n\n\
-        Nothing of the conversation is written to disk unless you /save it.\n",
+        Nothing of the conversation is written to disk unless you /save it, or started with --vault, which keeps \
+        it encrypted.\n",
     )
 }
 
@@ -194,7 +195,7 @@ fn unknown(word: &str) -> String {
         format!(" (did you mean {name}?)")
     });
     format!(
-        "there is no command {word}{near}; /help shows all. A message that begins with / needs a space before it"
+        "there is no command of that name{near}; /help shows all. A message that begins with / needs a space before it"
     )
 }
 

@@ -35,6 +35,15 @@ impl Conversation {
         &self.messages
     }
 
+    /// So many of the oldest are no longer shown to the model; never all.
+    pub(super) fn set_forgotten(&mut self, count: usize) {
+        self.forgotten = if count < self.messages.len() {
+            count
+        } else {
+            0
+        };
+    }
+
     /// How many of them the model no longer sees.
     pub(super) fn forgotten(&self) -> usize {
         self.forgotten

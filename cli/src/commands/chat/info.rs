@@ -2,8 +2,7 @@
 
 use super::Chat;
 use crate::terminal::bytes;
-use hob::privacy::State;
-use std::path::Path;
+use hob::privacy::{State, memory};
 
 impl Chat {
     /// The rows of `/info`. Texts from files are not made harmless here.
@@ -19,13 +18,25 @@ impl Chat {
                 let m = &installed.manifest;
                 let (stored, fetched) = (bytes(m.stored_size()), bytes(m.size()));
                 row("size", format!("{stored} ({fetched} as fetched)"));
-                for hash in m.hashes() {
-                    row("sha256", format!("{hash} (of the file as fetched)"));
+                for file in &m.files {
+                    let what = &file.original;
+                    row(
+                        "sha256",
+                        format!("{} ({what}, as fetched; pinned)", file.sha256),
+                    );
+                }
+                if let Some(verified) = self.model.verified.get() {
+                    let words = verified.words();
+                    row(
+                        "verified",
+                        format!("every byte hashed {words}; unchanged since"),
+                    );
                 }
                 row("source", format!("{}, licence {}", m.source, m.licence));
             }
             None => {
-                row("size", bytes(size(&self.model.path)));
+                let open = self.model.bytes.get().copied().unwrap_or_default();
+                row("size", bytes(open));
                 row(
                     "sha256",
                     "not known: the file is not in the store".to_owned(),
@@ -77,21 +88,23 @@ impl Chat {
                 }
             }
         }
+        let apart = match &self.confinement {
+            Some(_) => {
+                "for /save, /load and /edit, by a process beside this one that has no network"
+            }
+            None => "for /save, /load and /edit, by a process beside this one",
+        };
+        row("files", apart.to_owned());
+        if let Some(kept) = &self.kept {
+            row("vault", format!("{}, encrypted", kept.place()));
+        }
         let saved = match &self.place {
             Some(place) => format!("saved in or loaded from {}, not encrypted", place.display()),
+            None if self.kept.is_some() => "kept in the vault".to_owned(),
             None => "in memory only, never written unless you /save it".to_owned(),
         };
         row("conversation", saved);
-        row("", "memory is not locked against swapping yet".to_owned());
+        row("kept from swap", memory::figures().to_string());
         rows
-    }
-}
-
-/// Bytes of a file, or of the files in a folder.
-fn size(path: &Path) -> u64 {
-    let of_file = |path: &Path| std::fs::metadata(path).map_or(0, |m| m.len());
-    match std::fs::read_dir(path) {
-        Ok(entries) => entries.flatten().map(|e| of_file(&e.path())).sum(),
-        Err(_) => of_file(path),
     }
 }

@@ -4,22 +4,25 @@
 //! A message of several lines: pasted at once, between `"""`, with `\` at the ends of lines, or with
 //! Alt-Enter.
 
+use super::broker::Broker;
 use super::commands;
+use crate::stdio;
 use crate::style::Look;
 use crate::terminal::{Plain, bytes, steers};
 use anyhow::Context as _;
-use rustyline::completion::{Completer, FilenameCompleter, Pair};
+use rustyline::completion::{Completer, Pair};
 use rustyline::error::ReadlineError;
 use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
-use rustyline::history::MemHistory;
+use rustyline::history::{History as _, MemHistory};
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{
     Behavior, Cmd, ColorMode, CompletionType, ConditionalEventHandler, Config, Context, Editor,
     Event, EventContext, EventHandler, Helper, KeyCode, KeyEvent, Modifiers, RepeatCount,
 };
 use std::borrow::Cow;
-use std::io::{BufRead, IsTerminal, Read as _, Write};
+use std::io::{IsTerminal, Write};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -59,12 +62,17 @@ pub(super) enum Input {
         count: usize,
         /// A line is being waited for.
         waits: Arc<AtomicBool>,
+        source: stdio::Lines,
     },
 }
 
 impl Input {
-    /// The standard input as it is; `parameters` are what `/params` completes.
-    pub(super) fn open(color: bool, parameters: Vec<String>) -> anyhow::Result<Input> {
+    /// The standard input as it is; `parameters` are what `/params` completes, `files` lists folders.
+    pub(super) fn open(
+        color: bool,
+        parameters: Vec<String>,
+        files: Rc<Broker>,
+    ) -> anyhow::Result<Input> {
         let person = std::io::stdin().is_terminal();
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         if !person || dumb {
@@ -72,40 +80,37 @@ impl Input {
                 person,
                 count: 0,
                 waits: Arc::default(),
+                source: stdio::Lines::default(),
             });
         }
-        let config = Config::builder()
-            .max_history_size(HISTORY)
-            .and_then(|c| c.history_ignore_dups(true))
-            .context("cannot set up the line editor")?
-            .completion_type(CompletionType::List)
-            .completion_show_all_if_ambiguous(true)
-            // The helper decides about colours; it also hides what would steer the terminal.
-            .color_mode(ColorMode::Forced)
-            .behavior(match std::io::stdout().is_terminal() {
-                true => Behavior::Stdio,
-                // The answers go elsewhere; the person is at the terminal.
-                false => Behavior::PreferTerm,
-            })
-            .build();
-        let mut editor = Editor::with_history(config.clone(), MemHistory::with_config(&config))
-            .context("cannot set up the line editor")?;
-        editor.set_helper(Some(Typing {
+        let typing = Typing {
             color,
             parameters,
-            files: FilenameCompleter::new(),
-        }));
+            files,
+        };
         let idle = Arc::new(AtomicBool::new(false));
-        let key = |code, modifiers| Event::from(KeyEvent(code, modifiers));
-        let on = |handler: Box<dyn ConditionalEventHandler>| EventHandler::Conditional(handler);
-        editor.bind_sequence(
-            key(KeyCode::Char('C'), Modifiers::CTRL),
-            on(Box::new(Interrupt(idle.clone()))),
-        );
-        editor.bind_sequence(key(KeyCode::Enter, Modifiers::NONE), on(Box::new(Enter)));
-        editor.bind_sequence(key(KeyCode::Enter, Modifiers::ALT), Cmd::Newline);
-        let editor = Box::new(editor);
+        let editor = Box::new(editor(typing, &idle)?);
         Ok(Input::Editor { editor, idle })
+    }
+
+    /// Forgets what was typed: what arrow keys would bring back, what was cut, and what the keyboard's
+    /// buffer held.
+    pub(super) fn forget(&mut self) {
+        let Input::Editor {
+            editor: old, idle, ..
+        } = self
+        else {
+            // Lines are not kept.
+            return;
+        };
+        old.history_mut().clear().ok();
+        // Where answers go elsewhere, the editor has opened the terminal, which it can no more.
+        if std::io::stdout().is_terminal()
+            && let Some(typing) = old.helper().cloned()
+            && let Ok(new) = editor(typing, idle)
+        {
+            **old = new;
+        }
     }
 
     /// Whether a person types.
@@ -139,9 +144,10 @@ impl Input {
                 person,
                 count,
                 waits,
+                source,
             } => {
                 waits.store(true, Relaxed);
-                let read = lines(*person, count);
+                let read = lines(*person, count, source);
                 waits.store(false, Relaxed);
                 return read;
             }
@@ -172,9 +178,38 @@ impl Input {
     }
 }
 
+/// A line editor; it notes in `idle` whether Ctrl-C came on an empty line.
+fn editor(typing: Typing, idle: &Arc<AtomicBool>) -> anyhow::Result<Editor<Typing, MemHistory>> {
+    let config = Config::builder()
+        .max_history_size(HISTORY)
+        .and_then(|c| c.history_ignore_dups(true))
+        .context("cannot set up the line editor")?
+        .completion_type(CompletionType::List)
+        .completion_show_all_if_ambiguous(true)
+        // The helper decides about colours; it also hides what would steer the terminal.
+        .color_mode(ColorMode::Forced)
+        .behavior(match std::io::stdout().is_terminal() {
+            true => Behavior::Stdio,
+            // The answers go elsewhere; the person is at the terminal.
+            false => Behavior::PreferTerm,
+        })
+        .build();
+    let mut editor = Editor::with_history(config.clone(), MemHistory::with_config(&config))
+        .context("cannot set up the line editor")?;
+    editor.set_helper(Some(typing));
+    let key = |code, modifiers| Event::from(KeyEvent(code, modifiers));
+    let on = |handler: Box<dyn ConditionalEventHandler>| EventHandler::Conditional(handler);
+    editor.bind_sequence(
+        key(KeyCode::Char('C'), Modifiers::CTRL),
+        on(Box::new(Interrupt(idle.clone()))),
+    );
+    editor.bind_sequence(key(KeyCode::Enter, Modifiers::NONE), on(Box::new(Enter)));
+    editor.bind_sequence(key(KeyCode::Enter, Modifiers::ALT), Cmd::Newline);
+    Ok(editor)
+}
+
 /// A message from plain lines.
-fn lines(person: bool, count: &mut usize) -> anyhow::Result<Read> {
-    let mut stdin = std::io::stdin().lock();
+fn lines(person: bool, count: &mut usize, source: &mut stdio::Lines) -> anyhow::Result<Read> {
     let mut text = String::new();
     loop {
         if person {
@@ -182,10 +217,9 @@ fn lines(person: bool, count: &mut usize) -> anyhow::Result<Read> {
             let _ = write!(err, "{PROMPT}");
             let _ = err.flush();
         }
-        let mut raw = Vec::new();
-        let limit = (MAX_BYTES - text.len().min(MAX_BYTES)) as u64 + 1;
-        let read = (&mut stdin).take(limit).read_until(b'\n', &mut raw);
-        read.context("cannot read from standard input")?;
+        let limit = MAX_BYTES - text.len().min(MAX_BYTES) + 1;
+        let raw = source.next(limit);
+        let raw = raw.context("cannot read from standard input")?;
         *count += 1;
         if text.len() + raw.len() > MAX_BYTES {
             let limit = bytes(MAX_BYTES as u64);
@@ -273,10 +307,12 @@ impl ConditionalEventHandler for Enter {
 }
 
 /// Completion, looks and the end of what is being typed.
+#[derive(Clone)]
 pub(super) struct Typing {
     color: bool,
     parameters: Vec<String>,
-    files: FilenameCompleter,
+    /// Lists folders.
+    files: Rc<Broker>,
 }
 
 impl Helper for Typing {}
@@ -321,7 +357,7 @@ impl Completer for Typing {
         &self,
         line: &str,
         pos: usize,
-        context: &Context<'_>,
+        _: &Context<'_>,
     ) -> rustyline::Result<(usize, Vec<Pair>)> {
         let typed = line.get(..pos).unwrap_or_default();
         if !typed.starts_with('/') {
@@ -333,13 +369,18 @@ impl Completer for Typing {
         let start = typed.rfind([' ', '=']).map_or(0, |at| at + 1);
         let last = typed.get(start..).unwrap_or_default();
         match command {
-            // A name that would steer the terminal is neither listed nor typed.
+            // What cannot be listed has no completions, and neither has a name that would steer the
+            // terminal.
             "/load" | "/save" => {
-                let (start, mut files) = self.files.complete(line, pos, context)?;
+                let (start, mut names) = self.files.complete(line, pos).unwrap_or_default();
                 let is_plain =
                     |text: &str| !text.contains(|c| steers(c) || matches!(c, '\n' | '\t'));
-                files.retain(|file| is_plain(&file.display) && is_plain(&file.replacement));
-                Ok((start, files))
+                names.retain(|(display, replacement)| is_plain(display) && is_plain(replacement));
+                let pair = |(display, replacement)| Pair {
+                    display,
+                    replacement,
+                };
+                Ok((start, names.into_iter().map(pair).collect()))
             }
             "/params" if typed.matches(' ').count() == 1 => {
                 let names = self.parameters.iter().map(String::as_str);

@@ -2,13 +2,15 @@
 //!
 //! `repl` reads lines and runs commands, `turn` has a message answered, `conversation` holds what was
 //! said, `screen` shows it. History is in memory; nothing of a conversation is written unless `/save` is
-//! asked for.
+//! asked for, or a vault, in which `kept` keeps it. The process that does all this may open nothing once it is confined; `broker` is the one
+//! beside it that opens files and starts editors.
 
+mod broker;
 mod commands;
 mod conversation;
-mod editor;
 mod info;
 mod input;
+mod kept;
 mod markdown;
 mod page;
 mod repl;
@@ -19,23 +21,27 @@ mod turn;
 
 use super::template::TemplateFile;
 use crate::args::EngineArgs;
-use crate::confined::{self, ConfinementArgs, Opened};
+use crate::confined::{ConfinementArgs, Opened};
+use crate::model::Model;
 use crate::sampling_args::SamplingArgs;
-use crate::store::{self, Installed, Store};
+use crate::store;
 use crate::style::ColorArg;
 use crate::terminal::PlainLine;
 use crate::thinking::ThinkArgs;
 use anyhow::{Context, bail};
+use broker::Broker;
 use clap::Args;
 use conversation::Conversation;
 use hob::privacy::{Mode, Report};
 use hob::{Cancel, ChatOptions, Engine, Session, SessionOptions};
 use input::Input;
+use kept::{KeepArgs, Kept};
 use screen::Screen;
 use settings::{Settings, WhenFullArg};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 
 #[derive(Args)]
@@ -50,6 +56,7 @@ Examples:
   hob chat
   hob chat ./model.gguf --system \"Answer in French.\"
   hob chat --load story.json --when-full drop-oldest
+  hob chat --vault diary                        (kept, encrypted; --continue goes on with it)
   hob chat < questions.txt > answers.txt")]
 pub(crate) struct ChatArgs {
     /// Model file or name from the store
@@ -66,9 +73,9 @@ pub(crate) struct ChatArgs {
     /// Most tokens of the whole conversation [default: what the model was trained for]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     context: Option<u32>,
-    /// What happens when the context is full
-    #[arg(long, value_enum, default_value_t = WhenFullArg::Stop)]
-    when_full: WhenFullArg,
+    /// What happens when the context is full [default: stop]
+    #[arg(long, value_enum)]
+    when_full: Option<WhenFullArg>,
     /// End answers before this text (may be given several times)
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
@@ -90,6 +97,8 @@ pub(crate) struct ChatArgs {
     #[arg(long, short = 'y')]
     yes: bool,
     #[command(flatten)]
+    keep: KeepArgs,
+    #[command(flatten)]
     sampling: SamplingArgs,
     #[command(flatten)]
     engine: EngineArgs,
@@ -102,6 +111,8 @@ struct Chat {
     engine: Engine,
     /// What holds this process.
     confinement: Option<Report>,
+    /// What opens files for it.
+    broker: Rc<Broker>,
     session: Session,
     conversation: Conversation,
     /// How the conversation is rendered.
@@ -116,30 +127,26 @@ struct Chat {
     cancel: Cancel,
     /// Where the conversation was saved or loaded last.
     place: Option<PathBuf>,
-    model: ModelFile,
+    /// The vault that keeps it.
+    kept: Option<Kept>,
+    /// What the settings would be if nobody had set any.
+    base: Settings,
+    model: Model,
     /// A person is there, and not a script.
     person: bool,
+    /// What was typed so far is to be forgotten.
+    forget_typed: bool,
 }
 
-/// Where the model came from.
-struct ModelFile {
-    path: PathBuf,
-    installed: Option<Installed>,
-}
-
-impl ModelFile {
-    fn find(name: Option<&str>, yes: bool) -> anyhow::Result<ModelFile> {
-        let Some(name) = name else {
+/// The model that is meant, or the default one.
+fn find_model(name: Option<&str>, yes: bool) -> anyhow::Result<Model> {
+    match name {
+        Some(name) => Model::find(Path::new(name)),
+        None => {
             // The question is asked on the terminal, which messages must not come from then.
             let interactive = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-            let path = store::ensure_default_model(yes, interactive)?;
-            let installed = Store::open()?.default_model()?;
-            return Ok(ModelFile { path, installed });
-        };
-        let path = super::model_path(Path::new(name))?;
-        let installed = Store::open().ok().and_then(|s| s.find(name).ok().flatten());
-        let installed = installed.filter(|found| found.path == path);
-        Ok(ModelFile { path, installed })
+            Ok(store::ensure_default_model(yes, interactive)?.into())
+        }
     }
 }
 
@@ -158,21 +165,39 @@ impl Chat {
     }
 }
 
+pub(crate) use broker::{BrokerArgs, run as run_broker};
+pub(crate) use kept::talk_document;
+pub(crate) use saved::save_json;
+
 pub(crate) fn run(args: ChatArgs) -> anyhow::Result<ExitCode> {
-    // Mistakes that need no model are found first.
-    let loaded = args.load.as_deref().map(saved::path);
-    let mut conversation = match &loaded {
-        Some(path) => saved::load(path)?,
-        None => Conversation::default(),
+    let wanted = args.keep.wanted()?;
+    let begun = args.confinement.begin()?;
+    let broker = Rc::new(Broker::start(&begun)?);
+    // A missing model is fetched, by a process of its own, before anything of a conversation is read.
+    let model = find_model(args.model.as_deref(), args.yes)?;
+    let (loaded, mut conversation) = match &args.load {
+        Some(path) => {
+            let (path, conversation) = broker.load(path)?;
+            (Some(path), conversation)
+        }
+        None => (None, Conversation::default()),
     };
+    let template = args.template.as_deref().map(TemplateFile::read);
+    let template = template.transpose()?;
+    // After the broker was started, which must not have it.
+    let kept = wanted.map(|wanted| args.keep.open(wanted)).transpose()?;
+    if let Some(talk) = kept.as_ref().and_then(Kept::talk) {
+        conversation = kept::conversation(talk);
+    }
     if let Some(system) = &args.system {
         conversation.set_system(system.clone());
     }
-    let model = ModelFile::find(args.model.as_deref(), args.yes)?;
     let thoughts = args.thinking.shown(std::io::stdout().is_terminal());
     let screen = Screen::new(args.color, !args.no_wrap, thoughts);
+    // The terminal is opened while that can be done.
+    let input = Input::open(screen.color(), Settings::names(), broker.clone())?;
     screen.progress("loading the model");
-    let opened = confined::open(Mode::Chat, &model.path, &args.engine, 1, args.confinement);
+    let opened = begun.open(Mode::Chat, &model, &args.engine, 1);
     let loaded_model = opened.and_then(Opened::load);
     screen.progress("");
     let (engine, confinement) = loaded_model?;
@@ -184,27 +209,45 @@ pub(crate) fn run(args: ChatArgs) -> anyhow::Result<ExitCode> {
         eprintln!("hob: {}: {caveat}", PlainLine(&path));
     }
     let options = ChatOptions {
-        template: match &args.template {
-            Some(file) => Some(TemplateFile::read(file)?.parse(&engine)?),
-            None => None,
-        },
+        template: template.map(|file| file.parse(&engine)).transpose()?,
         think: args.thinking.think(),
         ..ChatOptions::default()
     };
-    let trained = engine.model().hparams.context;
-    let settings = Settings {
-        sampling: args.sampling.over(engine.sampling_defaults())?,
-        max_tokens: args.max_tokens.map(|n| n as usize),
-        context: args.context.unwrap_or(trained) as usize,
-        when_full: args.when_full,
-        stop: args.stop,
+    let base = Settings {
+        sampling: engine.sampling_defaults().clone(),
+        max_tokens: None,
+        context: engine.model().hparams.context as usize,
+        when_full: WhenFullArg::Stop,
+        stop: Vec::new(),
     };
+    let mut settings = base.clone();
+    let was_set = kept
+        .as_ref()
+        .and_then(Kept::talk)
+        .map(|talk| talk.set.clone());
+    if let Some(set) = &was_set {
+        for (name, value) in &set.parameters {
+            if let Err(why) = settings.set(name, value) {
+                screen.note(&format!(
+                    "as kept in the vault, {name} cannot be set: {why}"
+                ));
+            }
+        }
+        settings.stop.clone_from(&set.stop);
+    }
+    // What is said now goes before what was set then.
+    settings.sampling = args.sampling.over(&settings.sampling)?;
+    settings.max_tokens = args.max_tokens.map(|n| n as usize).or(settings.max_tokens);
+    settings.context = args.context.map_or(settings.context, |n| n as usize);
+    settings.when_full = args.when_full.unwrap_or(settings.when_full);
+    if !args.stop.is_empty() {
+        settings.stop = args.stop;
+    }
     let session = engine.session(SessionOptions {
         context: settings.context,
         ..SessionOptions::default()
     });
     let cancel = Cancel::new();
-    let input = Input::open(screen.color(), Settings::names())?;
     let (raised, waits) = (cancel.clone(), input.waits_for_lines());
     let stop = move || match waits.load(Relaxed) {
         // Nobody else would notice: lines are read without an editor.
@@ -215,6 +258,7 @@ pub(crate) fn run(args: ChatArgs) -> anyhow::Result<ExitCode> {
     let mut chat = Chat {
         engine,
         confinement,
+        broker,
         session,
         conversation,
         options,
@@ -225,10 +269,20 @@ pub(crate) fn run(args: ChatArgs) -> anyhow::Result<ExitCode> {
         screen,
         cancel,
         place: None,
+        kept,
+        base,
         model,
         person: input.person(),
+        forget_typed: false,
     };
     chat.check_template()?;
+    if let (None, Some(think)) = (chat.options.think, was_set.and_then(|set| set.think)) {
+        chat.options.think = Some(think);
+        // Another model may have no switch for it.
+        if chat.check_template().is_err() {
+            chat.options.think = None;
+        }
+    }
     chat.check_context();
     repl::greet(&mut chat, loaded.as_deref())?;
     repl::run(&mut chat, input)

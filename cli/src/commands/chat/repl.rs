@@ -3,7 +3,8 @@
 
 use super::commands::{self, Command, Think};
 use super::input::{Input, Read, unquote};
-use super::{Chat, editor, saved};
+use super::kept::{self, Kept};
+use super::{Chat, saved};
 use crate::style::Look;
 use crate::terminal::{chain, is_broken_pipe};
 use anyhow::{Context, anyhow, bail};
@@ -19,14 +20,23 @@ const PREVIEW: usize = 60;
 pub(super) fn greet(chat: &mut Chat, loaded: Option<&Path>) -> anyhow::Result<()> {
     if chat.person {
         let name = chat.model_name();
+        let kept = match &chat.kept {
+            Some(kept) => format!("it is kept in {}, encrypted", kept.place()),
+            None => "nothing is written unless you /save it".to_owned(),
+        };
         chat.screen.note(&format!(
-            "{name}; /help shows the commands, Ctrl-D leaves; nothing is written unless you /save it"
+            "{name}; /help shows the commands, Ctrl-D leaves; {kept}"
         ));
     }
     if let Some(path) = loaded {
-        chat.take_up(path)?;
+        chat.take_up(&path.display().to_string())?;
+        chat.place = Some(path.to_owned());
     }
-    Ok(())
+    let kept = chat.kept.as_ref().filter(|kept| kept.talk().is_some());
+    if let Some(place) = kept.map(Kept::place) {
+        chat.take_up(&place)?;
+    }
+    chat.keep()
 }
 
 /// Runs the conversation.
@@ -56,6 +66,12 @@ pub(super) fn run(chat: &mut Chat, mut input: Input) -> anyhow::Result<ExitCode>
         };
         leaving = false;
         let done = chat.line(&text);
+        // What a line that failed has changed is kept, too.
+        let kept = chat.keep();
+        let done = done.and_then(|flow| kept.map(|()| flow));
+        if std::mem::take(&mut chat.forget_typed) {
+            input.forget();
+        }
         match done {
             Ok(ControlFlow::Continue(())) => {}
             Ok(ControlFlow::Break(())) => return Ok(ExitCode::SUCCESS),
@@ -121,7 +137,15 @@ impl Chat {
                 self.conversation.reset();
                 self.session.truncate(0);
                 (self.retries, self.place) = (0, None);
-                self.screen.note(&format!("{n} messages forgotten"));
+                match &self.kept {
+                    Some(kept) => self.screen.note(&format!(
+                        "a new conversation; the {n} messages before stay in {}, and `hob vault rm` erases them",
+                        kept.place()
+                    )),
+                    None => self.screen.note(&format!("{n} messages forgotten")),
+                }
+                self.forget_typed = true;
+                self.keep_another()?;
             }
             Command::System(None) => match self.conversation.system() {
                 Some(text) => self.screen.say(&format!("{text}\n"))?,
@@ -132,18 +156,27 @@ impl Chat {
             Command::System(Some(text)) => self.set_system(text)?,
             Command::Save { path, overwrite } => self.save(path.as_deref(), overwrite)?,
             Command::Load(path) => {
-                let path = saved::path(&path);
-                let conversation = saved::load(&path)?;
+                let (path, conversation) = self.broker.load(&path)?;
                 let before = std::mem::replace(&mut self.conversation, conversation);
-                if let Err(e) = self.take_up(&path) {
+                if let Err(e) = self.take_up(&path.display().to_string()) {
                     self.conversation = before;
                     return Err(e);
                 }
+                self.place = Some(path);
+                drop(before);
+                self.forget_unsaid();
+                self.keep_another()?;
             }
             Command::Undo => match self.conversation.undo() {
                 Some(text) => {
                     self.retries = 0;
-                    self.screen.note(&format!("taken back: {}", preview(&text)));
+                    self.forget_unsaid();
+                    // A script's notices may end up in a log.
+                    let what = match self.person {
+                        true => preview(&text),
+                        false => "the last message".to_owned(),
+                    };
+                    self.screen.note(&format!("taken back: {what}"));
                 }
                 None => bail!("there is nothing to undo"),
             },
@@ -233,7 +266,8 @@ impl Chat {
         // What was saved there or loaded from there is this conversation.
         let own = self.place.as_ref() == Some(&place);
         let name = self.model_name();
-        saved::save(&self.conversation, &name, &place, overwrite || own)?;
+        self.broker
+            .save(&self.conversation, &name, place.clone(), overwrite || own)?;
         self.screen.note(&format!(
             "{} messages saved in {}, NOT encrypted: whoever can read the file can read them",
             self.conversation.messages().len(),
@@ -243,28 +277,47 @@ impl Chat {
         Ok(())
     }
 
-    /// Shows where a loaded conversation ended, and goes on there.
-    fn take_up(&mut self, path: &Path) -> anyhow::Result<()> {
+    /// Has the vault, if there is one, keep what has changed.
+    pub(super) fn keep(&mut self) -> anyhow::Result<()> {
+        let model = self.model_name();
+        if let Some(kept) = &mut self.kept {
+            let set = kept::set(&self.settings, &self.base, self.options.think);
+            kept.keep(&self.conversation, &set, &model)?;
+        }
+        Ok(())
+    }
+
+    /// Has the vault keep what follows as another conversation.
+    fn keep_another(&mut self) -> anyhow::Result<()> {
+        let model = self.model_name();
+        if let Some(kept) = &mut self.kept {
+            let set = kept::set(&self.settings, &self.base, self.options.think);
+            kept.begin_another(&self.conversation, &set, &model)?;
+        }
+        Ok(())
+    }
+
+    /// Shows where a loaded conversation ended, and goes on there; `from` says where it is from.
+    fn take_up(&mut self, from: &str) -> anyhow::Result<()> {
         self.check_template()?;
         let shown = self.conversation.shown();
         let tokens = match self.conversation.messages() {
             [] => 0,
             _ => self
                 .encode(&shown)
-                .with_context(|| format!("{} does not suit this model", path.display()))?
+                .with_context(|| format!("{from} does not suit this model"))?
                 .ids
                 .len(),
         };
         self.retries = 0;
-        self.place = Some(path.to_owned());
         let messages = self.conversation.messages();
-        let from = messages
+        let last = messages
             .iter()
             .rposition(|m| m.role() == "user")
             .unwrap_or(messages.len());
         // In a script, standard output is for answers.
-        let from = if self.person { from } else { messages.len() };
-        for message in messages.get(from..).unwrap_or_default() {
+        let last = if self.person { last } else { messages.len() };
+        for message in messages.get(last..).unwrap_or_default() {
             let look = match message.role() {
                 "user" => Look::Mark,
                 "assistant" => Look::Plain,
@@ -280,9 +333,8 @@ impl Chat {
             ""
         };
         self.screen.note(&format!(
-            "{} messages from {}, {tokens} tokens{remedy}",
-            messages.len(),
-            path.display()
+            "{} messages from {from}, {tokens} tokens{remedy}",
+            messages.len()
         ));
         Ok(())
     }
@@ -311,7 +363,7 @@ impl Chat {
             .last_question()
             .unwrap_or_default()
             .to_owned();
-        let new = editor::edit(&old);
+        let new = self.broker.edit(&old);
         // Ctrl-C in the editor was meant for the editor.
         self.cancel.reset();
         let new = new?;

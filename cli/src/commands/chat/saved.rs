@@ -22,12 +22,41 @@ pub(super) fn path(text: &str) -> PathBuf {
     }
 }
 
+/// A conversation as the text of a file says it.
+pub(super) fn document(conversation: &Conversation, model: &str) -> Value {
+    let system = conversation.system().map(|s| Message::new("system", s));
+    let messages: Vec<Value> = system
+        .iter()
+        .chain(conversation.messages())
+        .map(|m| Value::Object(m.fields().clone()))
+        .collect();
+    json!({
+        "format": FORMAT,
+        "version": 1,
+        "note": NOTE,
+        "model": model,
+        "messages": messages,
+    })
+}
+
 /// Writes a conversation. An existing file is replaced only with `overwrite`.
 pub(super) fn save(
     conversation: &Conversation,
     model: &str,
     path: &Path,
     overwrite: bool,
+) -> anyhow::Result<()> {
+    let again = format!("`/save -f {}`", path.display());
+    save_json(&document(conversation, model), path, overwrite, &again)
+}
+
+/// Writes a document or several. An existing file is replaced only with `overwrite`; `again` is what its user
+/// does to have it.
+pub(crate) fn save_json(
+    document: &Value,
+    path: &Path,
+    overwrite: bool,
+    again: &str,
 ) -> anyhow::Result<()> {
     if path.is_dir() {
         bail!(
@@ -49,22 +78,9 @@ pub(super) fn save(
             folder.display()
         );
     }
-    let system = conversation.system().map(|s| Message::new("system", s));
-    let messages: Vec<Value> = system
-        .iter()
-        .chain(conversation.messages())
-        .map(|m| Value::Object(m.fields().clone()))
-        .collect();
-    let file = json!({
-        "format": FORMAT,
-        "version": 1,
-        "note": NOTE,
-        "model": model,
-        "messages": messages,
-    });
     let name = || {
         format!(
-            "cannot save to {}; give another place, as in `/save ~/chat.json`",
+            "cannot save to {}; give another place, such as ~/chat.json",
             path.display()
         )
     };
@@ -73,7 +89,7 @@ pub(super) fn save(
         // Without the name that the file would have had.
         .map_err(|e| std::io::Error::from(e.kind()))
         .with_context(name)?;
-    let mut text = serde_json::to_string_pretty(&file).with_context(name)?;
+    let mut text = serde_json::to_string_pretty(document).with_context(name)?;
     text.push('\n');
     temp.as_file_mut()
         .write_all(text.as_bytes())
@@ -87,11 +103,9 @@ pub(super) fn save(
     }
     match temp.persist_noclobber(&target) {
         Ok(_) => Ok(()),
-        Err(e) if e.error.kind() == std::io::ErrorKind::AlreadyExists => bail!(
-            "{} is there already; `/save -f {}` replaces it",
-            path.display(),
-            path.display()
-        ),
+        Err(e) if e.error.kind() == std::io::ErrorKind::AlreadyExists => {
+            bail!("{} is there already; {again} replaces it", path.display())
+        }
         Err(e) => Err(e.error).with_context(name),
     }
 }
@@ -129,7 +143,11 @@ pub(super) fn load(path: &Path) -> anyhow::Result<Conversation> {
     parse(value).map_err(|why| anyhow::anyhow!("{name} is not a saved conversation: {why}"))
 }
 
-fn parse(value: Value) -> Result<Conversation, String> {
+/// The conversation that a document holds.
+///
+/// # Errors
+/// What it lacks, without quoting it.
+pub(super) fn parse(value: Value) -> Result<Conversation, String> {
     let list = match value {
         Value::Array(list) => list,
         Value::Object(mut fields) => {

@@ -3,6 +3,7 @@
 
 use super::markdown::Markdown;
 use super::page::{self, Page};
+use crate::stdio::Output;
 use crate::style::{ColorArg, Look};
 use crate::terminal::{Answer, Plain, PlainLine};
 use std::io::{self, IsTerminal, Write};
@@ -207,9 +208,7 @@ impl Screen {
 }
 
 fn put(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
+    Output.write_all(text.as_bytes())
 }
 
 /// Columns of the terminal now.

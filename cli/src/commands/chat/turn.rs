@@ -37,19 +37,35 @@ impl Chat {
     pub(super) fn turn(&mut self, change: impl FnOnce(&mut Chat)) -> anyhow::Result<()> {
         let before = self.conversation.clone();
         change(self);
-        match self.answer() {
+        // The message is safe before the answer is begun.
+        match self.keep().and_then(|()| self.answer()) {
             Ok(true) => Ok(()),
             Ok(false) => {
                 self.conversation = before;
+                self.forget_unsaid();
                 self.screen
                     .note("stopped before the answer began; the conversation is as before");
                 Ok(())
             }
             Err(e) => {
                 self.conversation = before;
+                self.forget_unsaid();
                 Err(e)
             }
         }
+    }
+
+    /// Has the session forget what is not, or no longer, part of the conversation; it would read as much
+    /// anew for the next answer.
+    pub(super) fn forget_unsaid(&mut self) {
+        let kept = match self.conversation.messages() {
+            [] => 0,
+            _ => self.encode(&self.conversation.shown()).map_or(0, |prompt| {
+                let pairs = self.session.tokens().iter().zip(&prompt.ids);
+                pairs.take_while(|(read, said)| read == said).count()
+            }),
+        };
+        self.session.truncate(kept);
     }
 
     /// Has the last message answered. `false` if that was stopped before there was anything to keep.

@@ -25,7 +25,7 @@ pub(super) fn all(threads: usize) -> Vec<Check> {
     checks.extend(governor());
     checks.push(limits());
     checks.push(store());
-    checks.push(confinement());
+    checks.extend(confinement());
     checks.push(pip());
     checks
 }
@@ -211,7 +211,7 @@ fn limits() -> Check {
     let size = |x: Option<u64>| x.map_or("no limit".to_owned(), bytes);
     let count = |x: Option<u64>| x.map_or("no limit".to_owned(), |n| n.to_string());
     let found = format!(
-        "{} of memory may be locked (hob does not lock any yet), {} files may be open",
+        "{} of memory may be locked, so that it is never swapped out; {} files may be open",
         size(lock.current),
         count(files.current),
     );
@@ -306,55 +306,68 @@ fn store() -> Check {
 }
 
 /// What `hob privacy` proves, asked of that command: it confines processes of its own, which this one must
-/// not be.
-fn confinement() -> Check {
+/// not be. (Without its crashes: a system may keep or report each.)
+fn confinement() -> Vec<Check> {
     let asked = std::env::current_exe().ok().and_then(|program| {
         let mut command = std::process::Command::new(program);
-        let said = command.args(["privacy", "--json"]).output().ok()?;
+        let asked = ["privacy", "--json", "--run", "--chat", "--no-crash"];
+        let said = command.args(asked).output().ok()?;
         serde_json::from_slice(&said.stdout).ok()
     });
     proven(asked)
 }
 
-/// The check that a report of `hob privacy --json` makes.
-fn proven(report: Option<Value>) -> Check {
-    let Some(report) = report else {
+/// The checks that a report of `hob privacy --json` makes: one a mode.
+fn proven(report: Option<Value>) -> Vec<Check> {
+    let modes = report
+        .as_ref()
+        .and_then(|report| report["modes"].as_array());
+    let Some(modes) = modes.filter(|modes| !modes.is_empty()) else {
         let found = "could not be tried; `hob privacy` says why";
-        return Check::new("confinement", found, json!({ "proven": null })).told();
+        return vec![Check::new("confinement", found, json!({ "proven": null })).told()];
     };
-    let layers = report["layers"].as_array().map_or(&[][..], Vec::as_slice);
-    let holds = |layer: &&Value| layer["holds"] == true;
+    modes.iter().map(proven_mode).collect()
+}
+
+fn proven_mode(mode: &Value) -> Check {
+    let (name, command) = match mode["mode"].as_str() {
+        Some("chat") => ("confined chat", "hob chat"),
+        _ => ("confined run", "hob run"),
+    };
+    let layers = mode["layers"].as_array().map_or(&[][..], Vec::as_slice);
     let named = |layer: &Value| {
         let text = |key: &str| layer[key].as_str().unwrap_or_default().to_owned();
-        match text("name").as_str() {
+        let state = match (layer["holds"] == true, text("name").as_str()) {
             // Its version says how much it can hold.
-            "Landlock" => format!("Landlock ({})", text("how").split(':').next().unwrap_or("")),
-            name => name.to_owned(),
-        }
+            (true, "Landlock") => text("how").split(':').next().unwrap_or_default().to_owned(),
+            (true, _) => "on".to_owned(),
+            (false, _) => "OFF".to_owned(),
+        };
+        format!("{} {state}", text("name"))
     };
-    let holding: Vec<String> = layers.iter().filter(holds).map(named).collect();
-    let lacking: Vec<String> = layers.iter().filter(|l| !holds(l)).map(named).collect();
-    let proven = report["proven"] == true;
-    let list = |names: &[String]| match names {
-        [] => "nothing".to_owned(),
-        names => names.join(", "),
-    };
+    let states: Vec<String> = layers.iter().map(named).collect();
+    let lacking: Vec<String> = layers
+        .iter()
+        .filter(|layer| layer["holds"] != true)
+        .filter_map(|layer| {
+            Some(format!(
+                "{}: {}",
+                layer["name"].as_str()?,
+                layer["how"].as_str()?
+            ))
+        })
+        .collect();
+    let proven = mode["proven"] == true;
     let found = format!(
-        "{} just now for `hob run`: {} in force",
+        "{} just now for `{command}`: {}",
         if proven { "proven" } else { "NOT proven" },
-        list(&holding)
+        states.join(", "),
     );
     let lacks = format!(
-        "{} not in force: a newer kernel, or another container's settings, would allow it; `hob privacy` \
-         has the details",
-        list(&lacking)
+        "{}; a newer kernel, or another container's settings, would allow it",
+        lacking.join("; ")
     );
-    Check::new(
-        "confinement",
-        found,
-        json!({ "proven": proven, "layers": layers }),
-    )
-    .unless(
+    Check::new(name, found, json!({ "proven": proven, "layers": layers })).unless(
         State::Better,
         [
             (!lacking.is_empty(), lacks.as_str()),
@@ -399,26 +412,36 @@ mod tests {
     #[test]
     fn a_report_says_which_layers_hold() {
         let report = |proven, landlock| {
-            json!({ "proven": proven, "layers": [
-                { "name": "seccomp", "holds": true, "how": "49 system calls are left" },
-                { "name": "Landlock", "holds": landlock, "how": "ABI 7: no file, no TCP port" },
-            ]})
+            let how = if landlock {
+                "ABI 7: no file"
+            } else {
+                "this kernel has none"
+            };
+            let mode = |name| {
+                json!({ "mode": name, "proven": proven, "layers": [
+                    { "name": "seccomp", "holds": true, "how": "49 system calls are left" },
+                    { "name": "Landlock", "holds": landlock, "how": how },
+                ]})
+            };
+            super::proven(Some(json!({ "modes": [mode("run"), mode("chat")] })))
         };
-        let all = proven(Some(report(true, true)));
-        assert_eq!((all.state, &all.remedy), (State::Good, &None));
+        let [run, chat] = report(true, true).try_into().unwrap();
+        assert_eq!((run.state, &run.remedy), (State::Good, &None));
         assert!(
-            all.found.contains("seccomp, Landlock (ABI 7)"),
+            run.found.contains("`hob run`: seccomp on, Landlock ABI 7"),
             "{}",
-            all.found
+            run.found
         );
-        let part = proven(Some(report(true, false)));
+        assert!(chat.found.contains("`hob chat`"), "{}", chat.found);
+        let part = report(true, false).remove(0);
         assert_eq!(part.state, State::Better);
+        assert!(part.found.contains("Landlock OFF"), "{}", part.found);
         assert!(
             part.remedy
                 .unwrap()
-                .starts_with("Landlock (ABI 7) not in force")
+                .starts_with("Landlock: this kernel has none")
         );
-        assert_eq!(proven(Some(report(false, true))).state, State::Better);
-        assert_eq!(proven(None).state, State::Told);
+        assert_eq!(report(false, true)[0].state, State::Better);
+        assert_eq!(super::proven(None)[0].state, State::Told);
     }
 }

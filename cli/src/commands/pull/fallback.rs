@@ -2,22 +2,21 @@
 //! its own, before anything else is read.
 
 use std::io::{BufRead, IsTerminal, Write};
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 use hob_fetch::clean_environment;
 
 use crate::catalogue::{self, Entry};
-use crate::store::{Store, StoreError};
+use crate::store::{Installed, Store, StoreError};
 use crate::terminal::{Plain, bytes};
 
-/// The file of the default model; fetches it when it is missing: asks first where a person is at
+/// The default model; fetches it when it is missing: asks first where a person is at
 /// the terminal (`interactive`) and has not said `yes`. Reads one line of standard input at most.
-pub(crate) fn ensure_default_model(yes: bool, interactive: bool) -> anyhow::Result<PathBuf> {
+pub(crate) fn ensure_default_model(yes: bool, interactive: bool) -> anyhow::Result<Installed> {
     let store = Store::open()?;
     match store.default_model() {
-        Ok(Some(installed)) => return Ok(installed.path),
+        Ok(Some(installed)) => return Ok(installed),
         Ok(None) => {}
         Err(damaged @ StoreError::Damaged { .. }) => eprintln!("{}", Plain(&damaged.to_string())),
         Err(error) => return Err(error.into()),
@@ -31,9 +30,7 @@ pub(crate) fn ensure_default_model(yes: bool, interactive: bool) -> anyhow::Resu
     }
     pull_in_its_own_process(entry)?;
     let installed = store.default_model()?;
-    let installed =
-        installed.with_context(|| format!("{} is not in the store after the pull", entry.name))?;
-    Ok(installed.path)
+    installed.with_context(|| format!("{} is not in the store after the pull", entry.name))
 }
 
 fn ask(entry: &Entry) -> anyhow::Result<bool> {

@@ -121,6 +121,7 @@ pub(crate) fn name_of_file(file: &str) -> String {
 }
 
 fn hub(repo: &str, revision: &str, what: Option<&str>) -> anyhow::Result<Plan> {
+    #[expect(clippy::disallowed_methods, reason = "this is `hob pull`")]
     let listing = hob_fetch::list(repo, revision)
         .with_context(|| format!("cannot list {} on the Hub", repo.escape_debug()))?;
     let commit = &listing.commit;

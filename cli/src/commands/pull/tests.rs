@@ -23,6 +23,7 @@ use super::{Plan, Pulled, pull};
 use crate::catalogue::{Entry, Source};
 use crate::store::{Store, StoreError};
 use crate::view::View;
+use crate::workshop::Workshop;
 
 /// Rows and columns of each of the model's matrices.
 const SHAPE: (usize, usize) = (512, 256);
@@ -78,6 +79,7 @@ fn child() {
         &Store::open().unwrap(),
         &Plan::of_entry(&entry(&model())),
         false,
+        Workshop::here(),
         &mut View::new(false),
     );
     match pulled {

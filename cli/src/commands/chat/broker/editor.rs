@@ -5,9 +5,9 @@
 //! swap files) goes with it. What an editor writes elsewhere is beyond hob's reach.
 
 use anyhow::{Context, bail};
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use tempfile::{Builder, TempDir};
 
 /// Opens the text; gives it as it was saved, without the last line end.
@@ -31,6 +31,8 @@ pub(super) fn edit(text: &str) -> anyhow::Result<String> {
         .arg(format!("{editor} \"$1\""))
         .arg(&editor)
         .arg(&path)
+        .stdin(terminal())
+        .stdout(terminal())
         .status()
         .context("cannot start a shell for the editor")?;
     if !status.success() {
@@ -43,6 +45,26 @@ pub(super) fn edit(text: &str) -> anyhow::Result<String> {
     let edited = std::fs::read_to_string(&path)
         .context("the editor left no text that can be read; the message is left as it was")?;
     Ok(edited.trim_end_matches(['\n', '\r']).to_owned())
+}
+
+/// The user's terminal, for a program of this process, whose own standard streams are pipes.
+fn terminal() -> Stdio {
+    #[cfg(unix)]
+    {
+        use std::os::fd::AsFd;
+        let mut options = std::fs::File::options();
+        if let Ok(file) = options.read(true).write(true).open("/dev/tty") {
+            return file.into();
+        }
+        // A process without a controlling terminal may have one all the same.
+        let error = std::io::stderr();
+        if error.is_terminal()
+            && let Ok(copy) = error.as_fd().try_clone_to_owned()
+        {
+            return copy.into();
+        }
+    }
+    Stdio::null()
 }
 
 /// A new folder for this user alone, not on a disk if that can be had.
