@@ -86,7 +86,9 @@ impl ModelFile {
     }
 
     fn mapped(path: &Path, mapping: Arc<Mapping>) -> Result<ModelFile> {
-        let file = ModelFile::from_bytes(path, Bytes::new(mapping.clone()))?;
+        let file = ModelFile::from_bytes(path, Bytes::new(mapping.clone()));
+        mapping.check_in_use()?;
+        let file = file?;
         Ok(ModelFile {
             mapping: Some(mapping),
             ..file

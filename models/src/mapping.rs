@@ -609,6 +609,20 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "measures"]
+    fn a_check_takes_little() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, [1; 10_000]).unwrap();
+        let map = Mapping::open(&path).unwrap();
+        let start = std::time::Instant::now();
+        for _ in 0..1_000_000 {
+            map.check_in_use().unwrap();
+        }
+        println!("{} ns", start.elapsed().as_nanos() / 1_000_000);
+    }
+
+    #[test]
     #[cfg(target_os = "linux")]
     #[cfg_attr(miri, ignore)] // file maps
     fn what_is_cut_off_a_mapped_file_reads_as_zeros_and_is_told() {

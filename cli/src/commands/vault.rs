@@ -14,7 +14,7 @@ pub(crate) use unlock::{NewVault, unlock};
 
 use crate::confined::{Begun, ConfinementArgs};
 use crate::store::Store;
-use crate::terminal::{Plain, bytes};
+use crate::terminal::{Plain, PlainJson, bytes};
 use crate::vault::History;
 use crate::vault::{
     Access, Closed, Opened, Passphrase, PassphraseArgs, VaultName, Vaults, missing,
@@ -163,7 +163,7 @@ fn list(args: &ListArgs) -> anyhow::Result<()> {
         let all = found.iter().map(|(name, metadata)| {
             json!({ "name": name.as_str(), "bytes": metadata.len(), "written": written(metadata) })
         });
-        writeln!(out, "{:#}", Value::from(all.collect::<Vec<_>>()))?;
+        writeln!(out, "{:#}", PlainJson(&all.collect::<Value>()))?;
         return Ok(());
     }
     if found.is_empty() {

@@ -216,10 +216,9 @@ fn unpack_piece(packed: &ModelFile, bytes: &Bytes, job: &Job, to: &mut Vec<u8>) 
 
 /// Checks `packed` against the SHA-256 of its original, and returns it. An error if none is recorded.
 pub fn verify(packed: &ModelFile, watch: &dyn Watch) -> Result<[u8; 32]> {
-    if Preamble::read(&packed.path, &packed.bytes)?
-        .sha256
-        .is_none()
-    {
+    let preamble = Preamble::read(&packed.path, &packed.bytes);
+    packed.check_in_use()?;
+    if preamble?.sha256.is_none() {
         return Err(Error::malformed(
             &packed.path,
             "packed file: SHA-256",

@@ -54,6 +54,7 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<()> {
         None => Value::from_iter(history.talks().map(|(_, talk)| talk_document(talk))),
     };
     let Some(path) = &args.out else {
+        let document = crate::terminal::PlainJson(&document);
         writeln!(std::io::stdout().lock(), "{document:#}")?;
         return Ok(());
     };

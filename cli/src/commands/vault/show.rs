@@ -2,7 +2,7 @@
 
 use super::VaultRef;
 use super::dates::day_and_time;
-use crate::terminal::Plain;
+use crate::terminal::{Plain, PlainJson};
 use crate::vault::{Access, ConversationId, History, Talk, VaultError, text};
 use anyhow::bail;
 use clap::Args;
@@ -44,7 +44,7 @@ pub(super) fn show(args: &ShowArgs) -> anyhow::Result<()> {
                 "vault": opened.vault.name().as_str(), "written": opened.time, "records": opened.records,
                 "conversations": conversations,
             });
-            writeln!(out, "{vault:#}")?;
+            writeln!(out, "{:#}", PlainJson(&vault))?;
             return Ok(());
         }
         return Ok(list(&mut out, &history)?);
@@ -60,7 +60,7 @@ pub(super) fn show(args: &ShowArgs) -> anyhow::Result<()> {
             fields.insert("system".to_owned(), json!(talk.system));
             fields.insert("said".to_owned(), messages.collect());
         }
-        writeln!(out, "{whole:#}")?;
+        writeln!(out, "{:#}", PlainJson(&whole))?;
         return Ok(());
     }
     if let Some(system) = &talk.system {
@@ -141,7 +141,7 @@ pub(super) fn search(args: &SearchArgs) -> anyhow::Result<()> {
         let all = found.iter().map(|(id, n, role, excerpt)| {
             json!({ "conversation": id, "message": n, "role": role, "excerpt": excerpt })
         });
-        writeln!(out, "{:#}", Value::from(all.collect::<Vec<_>>()))?;
+        writeln!(out, "{:#}", PlainJson(&all.collect()))?;
         return Ok(());
     }
     if found.is_empty() {
