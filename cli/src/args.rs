@@ -107,6 +107,10 @@ pub(crate) struct EngineArgs {
     /// Element type of keys and values
     #[arg(long, value_enum, default_value_t = KvArg::F16)]
     pub(crate) kv: KvArg,
+    /// Read the table of token embeddings from the mapped file, as all other weights: less memory and a
+    /// quicker start, but other programs that can read the file may find out which tokens are read
+    #[arg(long)]
+    pub(crate) shared_embeddings: bool,
     /// Most tokens in one batch of prefill
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub(crate) batch: u32,
@@ -153,6 +157,7 @@ impl EngineArgs {
             },
             batch: self.batch as usize,
             outputs,
+            private_embeddings: !self.shared_embeddings,
         }
     }
 }

@@ -94,15 +94,15 @@ impl Begun {
         })
     }
 
-    /// A model's files, or their packed forms in `--cache`, which another process makes, for it parses
-    /// them.
+    /// A model's files as `--weights` wants them, or their packed forms in `--cache`, which another process
+    /// makes, for it parses them.
     pub(crate) fn packed(
         &self,
         files: ModelFiles,
         options: &EngineOptions,
     ) -> anyhow::Result<ModelFiles> {
         let WeightsMode::Cached(folder) = &options.weights else {
-            return Ok(files);
+            return Ok(Engine::open_files(files, options)?);
         };
         workshop::into_cache(&files.path, folder, self.is_off())?;
         Ok(cache_lookup(files, folder)?)

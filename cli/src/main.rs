@@ -45,7 +45,7 @@ fn main() -> ExitCode {
         Err(e) if terminal::is_broken_pipe(&e) => ExitCode::from(141),
         Err(e) => {
             // Names and paths may come from a hostile file.
-            eprintln!("error: {}", terminal::Plain(&terminal::chain(&e)));
+            eprintln!("error: {}", terminal::PlainLine(&terminal::chain(&e)));
             ExitCode::FAILURE
         }
     }

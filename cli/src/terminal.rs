@@ -1,7 +1,7 @@
 //! What a person sees: text made harmless for terminals, and write errors told apart.
 
 use crate::stdio::Output;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
 
 /// Shows text without the characters that steer a terminal or reorder a line: C0 and C1 controls
@@ -23,6 +23,42 @@ impl fmt::Display for Plain<'_> {
             rest = tail.strip_prefix(c).unwrap_or_default();
         }
         f.write_str(rest)
+    }
+}
+
+/// The same for what belongs on one line, a name, say: without line ends and tabs, too, so that it cannot
+/// pose as a line of hob's.
+pub(crate) struct PlainLine<'a>(pub(crate) &'a str);
+
+impl fmt::Display for PlainLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, part) in self.0.split(['\n', '\t']).enumerate() {
+            f.write_str(if i == 0 { "" } else { "\u{fffd}" })?;
+            Plain(part).fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+/// Shows JSON without the characters that steer a terminal: as escapes, which mean the same. (JSON's own
+/// rules escape C0 only.)
+pub(crate) struct PlainJson<'a>(pub(crate) &'a serde_json::Value);
+
+impl fmt::Display for PlainJson<'_> {
+    /// With `#`, on several lines.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match f.alternate() {
+            true => format!("{:#}", self.0),
+            false => self.0.to_string(),
+        };
+        // They occur within strings only, and none of them is beyond the basic plane.
+        for c in text.chars() {
+            match steers(c) {
+                true => write!(f, "\\u{:04x}", u32::from(c))?,
+                false => f.write_char(c)?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -116,5 +152,17 @@ mod tests {
         );
         assert!(shown.contains("\n\t"));
         assert_eq!(Plain("naïve 日本語 🙂").to_string(), "naïve 日本語 🙂");
+        let line = PlainLine(hostile).to_string();
+        assert!(!line.contains(['\n', '\t']) && !line.chars().any(steers));
+        assert_eq!(line.replace('\u{fffd}', ""), "a]52;c;aGk=b31mcd");
+        let value = serde_json::json!({ hostile: [hostile] });
+        for json in [
+            PlainJson(&value).to_string(),
+            format!("{:#}", PlainJson(&value)),
+        ] {
+            assert!(!json.chars().any(steers), "{json}");
+            let back: serde_json::Value = serde_json::from_str(&json).unwrap();
+            assert_eq!(back, value);
+        }
     }
 }

@@ -11,7 +11,7 @@ use hob_fetch::{Event, Progress, proxy_in_use};
 use hob_models::packed::Watch;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::terminal::{Plain, bytes};
+use crate::terminal::{PlainLine, bytes};
 
 /// Least time between two lines where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -116,8 +116,8 @@ impl View {
             return;
         }
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{}", Plain(text))),
-            None => eprintln!("{}", Plain(text)),
+            Some(bar) => bar.suspend(|| eprintln!("{}", PlainLine(text))),
+            None => eprintln!("{}", PlainLine(text)),
         }
     }
 
@@ -162,7 +162,7 @@ impl View {
         let style =
             ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         bar.set_style(style);
-        bar.set_message(Plain(name).to_string());
+        bar.set_message(PlainLine(name).to_string());
         bar.set_position(done);
         bar.reset_eta();
         bar.enable_steady_tick(Duration::from_millis(200));

@@ -47,7 +47,11 @@ fn models_come_to_another_machine_with_their_bits() {
     assert!(said.contains(hash), "{said}");
     for (name, expected) in names.iter().zip(&expected) {
         assert!(other.logits(name) == *expected, "{name}");
-        let of = |home: &Home| home.json(&["show", name, "--json"])["store"].clone();
+        let of = |home: &Home| {
+            let list = home.json(&["list", "--json"]);
+            let mut models = list.as_array().unwrap().iter();
+            models.find(|m| m["name"] == *name).unwrap().clone()
+        };
         let (there, here) = (of(&other), of(&home));
         for key in ["name", "kind", "quant", "source", "licence", "bytes"] {
             assert_eq!(there[key], here[key], "{name}: {key}");

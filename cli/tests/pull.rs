@@ -437,7 +437,8 @@ fn a_proxy_is_named_without_its_login() {
 fn a_fetch_for_a_prompt_sees_nothing_of_it() {
     use std::os::unix::fs::PermissionsExt;
     let mut home = Home::new();
-    let (bin, seen) = (home.path().join("bin"), home.path().join("seen"));
+    // It may write to the store, and nowhere else.
+    let (bin, seen) = (home.path().join("bin"), home.store("seen"));
     std::fs::create_dir_all(&bin).unwrap();
     let pip = format!(
         "#!/bin/sh\ncd {}\ntr '\\0' '\\n' </proc/$PPID/cmdline >argv\n\
@@ -477,4 +478,21 @@ fn a_fetch_for_a_prompt_sees_nothing_of_it() {
     for name in ["argv", "files", "environment"] {
         assert!(!read(name).contains("canary"), "{name}: {}", read(name));
     }
+}
+
+/// The network's answers are fetched by a process that writes to its store alone, and starts nothing.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_fetch_writes_nowhere_but_in_its_store() {
+    let server = hub(vec![]);
+    let mut home = Home::with_hub(&server);
+    // A folder of another program's that the client's library might like to fill.
+    home.set(
+        "HF_HOME",
+        home.path().join("hf").to_str().unwrap().to_owned().as_str(),
+    );
+    home.ok(&["pull", "hf:owner/m-gguf:q8_0"]);
+    let left = std::fs::read_dir(home.path()).unwrap().flatten();
+    let left: Vec<_> = left.map(|entry| entry.file_name()).collect();
+    assert_eq!(left, ["store"]);
 }

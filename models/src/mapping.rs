@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use memmap2::{Mmap, MmapMut, MmapOptions};
+use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 pub use guard::guard_mappings;
@@ -26,6 +27,12 @@ pub use guard::guard_mappings;
 pub trait Owner: AsRef<[u8]> + Send + Sync + 'static {
     /// A hint: the bytes in `range` are not needed soon, so their pages may go. They stay readable.
     fn release(&self, _range: Range<usize>) {}
+
+    /// Whether other processes that map the same file have the same memory, and so can tell, by how long
+    /// an access takes them, which parts of it are read here.
+    fn is_shared(&self) -> bool {
+        false
+    }
 }
 
 impl Owner for Vec<u8> {}
@@ -70,6 +77,29 @@ impl Bytes {
     /// Position of the first byte within the owner.
     pub fn start(&self) -> usize {
         self.start
+    }
+
+    /// Whether other processes may have the same memory; see [`Owner::is_shared`].
+    pub fn is_shared(&self) -> bool {
+        self.owner.is_shared()
+    }
+
+    /// The same bytes in memory of this process's own, copied on rayon's threads. The pages that they come
+    /// from may go afterwards.
+    ///
+    /// # Errors
+    /// The system has no memory for them.
+    pub fn private_copy(&self) -> Result<Bytes> {
+        let mut memory = Anonymous::zeroed(self.len)?;
+        let pieces = memory.as_mut().par_chunks_mut(HUGE);
+        pieces.zip(self.par_chunks(HUGE)).for_each(|(to, from)| {
+            // A file that was cut short meanwhile has fewer.
+            if to.len() == from.len() {
+                to.copy_from_slice(from);
+            }
+        });
+        self.release();
+        Ok(memory.freeze())
     }
 
     /// A hint that these bytes are not needed soon; see [`Owner::release`].
@@ -296,6 +326,10 @@ impl AsRef<[u8]> for Mapping {
 }
 
 impl Owner for Mapping {
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     fn release(&self, range: Range<usize>) {
         #[cfg(target_os = "linux")]
         {
@@ -529,6 +563,10 @@ mod tests {
         let bytes = Bytes::new(map.clone());
         map.populate(0..bytes.len());
         assert_eq!(&*bytes, &content[..]);
+        assert!(bytes.is_shared());
+        let own = bytes.slice(3..299_999).unwrap().private_copy().unwrap();
+        assert!(!own.is_shared());
+        assert_eq!(&*own, &content[3..299_999]);
         bytes.slice(1..299_999).unwrap().release();
         bytes.release();
         assert_eq!(&*bytes, &content[..]);

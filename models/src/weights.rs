@@ -188,6 +188,19 @@ impl Weights {
         Ok(self)
     }
 
+    /// Copies a tensor into memory of this process's own, unless it is there already.
+    ///
+    /// # Errors
+    /// There is no such tensor, or no memory.
+    pub fn make_private(&mut self, name: &str) -> Result<()> {
+        let shared = self.require(name)?.bytes.is_shared();
+        let index = self.by_name.get(name).filter(|_| shared);
+        if let Some(tensor) = index.and_then(|&at| self.tensors.get_mut(at)) {
+            tensor.bytes = tensor.bytes.private_copy()?;
+        }
+        Ok(())
+    }
+
     /// What describes the model.
     pub fn source(&self) -> &Source {
         &self.source

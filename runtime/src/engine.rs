@@ -62,6 +62,11 @@ pub struct EngineOptions {
     pub batch: usize,
     /// Most rows of logits kept from one batch; generation needs one.
     pub outputs: usize,
+    /// Keep the table of token embeddings in memory of this process's own. Its rows are read one for each
+    /// token: from a mapped file, which other processes can map as well, these could tell by the timing
+    /// of the processor's caches which tokens are read (arXiv 2505.00817). All other weights are read whole,
+    /// whatever was said.
+    pub private_embeddings: bool,
 }
 
 impl Default for EngineOptions {
@@ -73,6 +78,7 @@ impl Default for EngineOptions {
             kv: KvElem::F16,
             batch: 256,
             outputs: 1,
+            private_embeddings: true,
         }
     }
 }
@@ -221,7 +227,7 @@ impl Engine {
             let prepared = Prepared::new(files)?;
             let memory = prepared.memory_plan(options, threads)?;
             memory.check_available(prepared.held_already(options))?;
-            Ok::<_, LoadError>((prepared.pack(&options.weights)?, memory))
+            Ok::<_, LoadError>((prepared.pack(options)?, memory))
         })?;
         let name = prepared.name();
         let mapped = load::mapped_files(&prepared.model, &prepared.weights);

@@ -12,7 +12,7 @@ use hob_kernels::program::{
     Blob, PAGE_POSITIONS, Program, WeightMatrix, decode_bytes, working_bytes,
 };
 use hob_models::files::{ModelFile, ModelFiles};
-use hob_models::plan::{Model, WeightDecl, WeightKind};
+use hob_models::plan::{Model, Op, WeightDecl, WeightKind};
 use hob_models::template::ChatTemplates;
 use hob_models::tokenizer::Tokenizer;
 use hob_models::weights::{Layout, Source, Tensor, Weights};
@@ -69,12 +69,27 @@ impl Prepared {
         })
     }
 
-    /// Moves the weights to where the mode wants them.
-    pub(crate) fn pack(mut self, mode: &WeightsMode) -> Result<Prepared, LoadError> {
-        if mode.packs_in_memory() && !self.packed_file() {
+    /// Moves the weights to where the options want them.
+    pub(crate) fn pack(mut self, options: &EngineOptions) -> Result<Prepared, LoadError> {
+        if options.weights.packs_in_memory() && !self.packed_file() {
             self.weights = self.weights.packed_in_memory(&())?;
         }
+        for name in self.private_tables(options) {
+            self.weights.make_private(&name)?;
+        }
         Ok(self)
+    }
+
+    /// The tensors of which single rows are read, and so tell what was said, if these are to be private:
+    /// token embeddings.
+    fn private_tables(&self, options: &EngineOptions) -> Vec<String> {
+        let ops = self.model.plan.ops.iter();
+        let tables = ops.filter_map(|op| match op {
+            Op::Embed { table, .. } => self.model.weights.get(table.0 as usize),
+            _ => None,
+        });
+        let wanted = tables.filter(|_| options.private_embeddings);
+        wanted.map(|decl| decl.name.clone()).collect()
     }
 
     /// Bytes of the plan that opening the files has taken: those of packed files read into memory.
@@ -105,21 +120,26 @@ impl Prepared {
         let outputs = options.outputs.min(options.batch);
         let working = working_bytes(&program, options.batch, outputs, threads)
             .ok_or_else(|| LoadError::Plan("working memory overflows".into()))?;
-        let (mut matrices, mut vectors) = (0, 0);
-        for decl in &self.model.weights {
-            let tensor = tensor(&self.weights, decl)?;
-            match decl.kind {
-                WeightKind::Matrix => matrices += tensor.bytes.len() as u64,
-                WeightKind::Vector { .. } => vectors += u64::from(decl.cols) * 4,
-            }
-        }
         let in_memory = match options.weights {
             WeightsMode::Owned => true,
             _ => options.weights.packs_in_memory() && !self.packed_file(),
         };
+        let private = self.private_tables(options);
+        let (mut mapped, mut packed, mut vectors) = (0, 0, 0);
+        for decl in &self.model.weights {
+            let tensor = tensor(&self.weights, decl)?;
+            match decl.kind {
+                WeightKind::Matrix => {
+                    let own = in_memory || private.contains(&decl.name);
+                    let place = if own { &mut packed } else { &mut mapped };
+                    *place += tensor.bytes.len() as u64;
+                }
+                WeightKind::Vector { .. } => vectors += u64::from(decl.cols) * 4,
+            }
+        }
         Ok(MemoryPlan {
-            mapped: if in_memory { 0 } else { matrices },
-            packed: if in_memory { matrices } else { 0 },
+            mapped,
+            packed,
             vectors,
             working: working as u64,
             layouts: kv_layouts(&self.model, options.kv)?,

@@ -10,7 +10,8 @@ use std::sync::OnceLock;
 pub struct MemoryPlan {
     /// Weights read in place from a mapped file; the system may drop and re-read these pages.
     pub mapped: u64,
-    /// Weights packed into memory of the process's own.
+    /// Weights in memory of the process's own: packed there, or kept there because accesses to them tell
+    /// what was said ([`crate::EngineOptions::private_embeddings`]).
     pub packed: u64,
     /// Vectors kept as f32: norm weights, biases.
     pub vectors: u64,

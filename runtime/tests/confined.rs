@@ -21,6 +21,8 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let role: Vec<&str> = args.iter().map(String::as_str).collect();
     match role.as_slice() {
+        // For a trace of the system calls of a worker, in `.ci/run`.
+        ["--model", folder] => println!("{}", linux::model(folder.as_ref()).display()),
         ["--worker", model] => worker::work(model.as_ref()).unwrap(),
         ["--server", folder] => linux::server(folder.as_ref()),
         ["--threads"] => linux::with_threads(),
@@ -59,7 +61,7 @@ mod linux {
     const QUESTION: &str = "What is it?";
 
     /// A small model of random weights whose vocabulary is bytes.
-    fn model(folder: &Path) -> PathBuf {
+    pub(crate) fn model(folder: &Path) -> PathBuf {
         let shape = Shape {
             vocab: 259,
             context: 512,

@@ -150,11 +150,22 @@ fn other_archives_are_no_bundles() {
         b"GGUF".to_vec(),
         vec![0; 4096],
         archive_of(&[]),
-        // Another order, an entry too many, a name elsewhere.
+        // Another order, an entry too many.
         archive_of(&[right[1].clone(), right[0].clone()]),
         archive_of(&[right[0].clone(), right[1].clone(), ("x".to_owned(), b"x")]),
-        archive_of(&[right[0].clone(), ("x/../../x".to_owned(), WEIGHTS)]),
     ];
+    let places = |size: usize| BLOCK as usize + size.next_multiple_of(BLOCK as usize);
+    for elsewhere in [&b"../../x"[..], b"/etc/x", b"files/x"] {
+        let mut bytes = archive_of(&right);
+        let at = places(text.len());
+        let mut head = header(&name, WEIGHTS.len() as u64).unwrap();
+        let field = &mut head.as_old_mut().name;
+        field.fill(0);
+        field[..elsewhere.len()].copy_from_slice(elsewhere);
+        head.set_cksum();
+        bytes[at..at + BLOCK as usize].copy_from_slice(head.as_bytes());
+        wrong.push(bytes);
+    }
     // A link, a folder and a long name of GNU's in place of a file.
     for kind in [
         tar::EntryType::Symlink,
@@ -164,7 +175,7 @@ fn other_archives_are_no_bundles() {
         tar::EntryType::XHeader,
     ] {
         let mut bytes = archive_of(&right);
-        let at = BLOCK as usize + text.len().next_multiple_of(BLOCK as usize);
+        let at = places(text.len());
         let mut head = header(&name, WEIGHTS.len() as u64).unwrap();
         head.set_entry_type(kind);
         head.set_cksum();

@@ -7,6 +7,7 @@ use crate::args::EngineArgs;
 use crate::confined::{self, ConfinementArgs};
 use crate::model::Model;
 use crate::report;
+use crate::terminal::PlainJson;
 use anyhow::bail;
 use clap::Args;
 use hob::privacy::{Confinement, Mode};
@@ -150,7 +151,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
                 "prefill": p.phases[0].json(), "decode": p.phases[1].json(),
             });
         }
-        println!("{report}");
+        println!("{}", PlainJson(&report));
     } else {
         println!(
             "{} threads, {}, median of {} rounds",

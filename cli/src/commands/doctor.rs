@@ -5,7 +5,7 @@
 mod look;
 
 use crate::report::{self, number};
-use crate::terminal::Plain;
+use crate::terminal::{Plain, PlainJson};
 use clap::Args;
 use hob_kernels::ceiling::{Ceiling, Elem, Level, Scope, measure};
 use serde_json::{Map, Value, json};
@@ -131,7 +131,7 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         }
     }
     if args.json {
-        println!("{}", to_json(&checks));
+        println!("{}", PlainJson(&to_json(&checks)));
     } else {
         print!("{}", to_text(&checks));
     }

@@ -16,7 +16,7 @@ use crate::other::{self, Offer};
 use crate::store::{
     Arrival, How, Installed, ModelKind, Store, StoreError, StoredFile, Verified, plain_name,
 };
-use crate::terminal::bytes;
+use crate::terminal::{PlainJson, bytes};
 use crate::view::View;
 use crate::workshop::Workshop;
 
@@ -106,7 +106,7 @@ pub(crate) fn run(args: ImportArgs) -> anyhow::Result<()> {
     let model = model?;
     say_ready(&model, &mut view);
     if args.json {
-        println!("{}", super::list::report(&model));
+        println!("{}", PlainJson(&super::list::report(&model)));
     }
     Ok(())
 }

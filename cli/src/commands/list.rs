@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::catalogue;
 use crate::other;
 use crate::store::{Installed, Manifest, Store, StoreError};
-use crate::terminal::{Plain, bytes};
+use crate::terminal::{PlainJson, PlainLine, bytes};
 
 #[derive(Args)]
 pub(crate) struct ListArgs {
@@ -70,7 +70,7 @@ fn list(is_json: bool) -> anyhow::Result<()> {
             .iter()
             .map(|part| json!({ "name": part.name, "unfinished_bytes": part.bytes }));
         let all: Vec<_> = models.chain(rest).collect();
-        writeln!(out, "{:#}", Value::from(all))?;
+        writeln!(out, "{:#}", PlainJson(&Value::from(all)))?;
         return Ok(());
     }
     if models.is_empty() {
@@ -94,16 +94,16 @@ fn list(is_json: bool) -> anyhow::Result<()> {
         let head = ["NAME", "SIZE", "QUANT", "LICENCE", "SOURCE"];
         table(&mut out, &head, rows.collect())?;
         for error in models.iter().filter_map(|model| model.as_ref().err()) {
-            writeln!(out, "{}", Plain(&error.to_string()))?;
+            writeln!(out, "{}", PlainLine(&error.to_string()))?;
         }
     }
     for part in unfinished {
         writeln!(
             out,
             "{}: {} of an unfinished download; the same `hob pull` goes on, `hob rm {}` deletes it",
-            Plain(&part.name),
+            PlainLine(&part.name),
             bytes(part.bytes),
-            Plain(&part.name)
+            PlainLine(&part.name)
         )?;
     }
     Ok(())
@@ -119,7 +119,8 @@ fn list_other(is_json: bool) -> anyhow::Result<()> {
                 "licence": offer.licence,
             })
         });
-        writeln!(out, "{:#}", Value::from(offers.collect::<Vec<_>>()))?;
+        let offers = Value::from(offers.collect::<Vec<_>>());
+        writeln!(out, "{:#}", PlainJson(&offers))?;
         return Ok(());
     }
     if found.is_empty() {
@@ -144,7 +145,11 @@ fn list_other(is_json: bool) -> anyhow::Result<()> {
 /// Rows under a head, in columns; sizes to the right.
 fn table(out: &mut impl Write, head: &[&str], rows: Vec<Vec<String>>) -> std::io::Result<()> {
     let head: Vec<_> = head.iter().map(|cell| (*cell).to_owned()).collect();
-    let rows: Vec<_> = std::iter::once(head).chain(rows).collect();
+    // Made harmless before they are measured.
+    let plain = |row: Vec<String>| row.iter().map(|cell| PlainLine(cell).to_string()).collect();
+    let rows: Vec<Vec<_>> = std::iter::once(head)
+        .chain(rows.into_iter().map(plain))
+        .collect();
     let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
@@ -158,7 +163,7 @@ fn table(out: &mut impl Write, head: &[&str], rows: Vec<Vec<String>>) -> std::io
             _ => format!("{cell:width$}"),
         });
         let line = cells.collect::<Vec<_>>().join("  ");
-        writeln!(out, "{}", Plain(line.trim_end()))?;
+        writeln!(out, "{}", line.trim_end())?;
     }
     Ok(())
 }

@@ -113,7 +113,10 @@ pub(crate) fn run(args: PullArgs) -> anyhow::Result<()> {
         }
     };
     if args.json {
-        println!("{}", super::list::report(&model));
+        println!(
+            "{}",
+            crate::terminal::PlainJson(&super::list::report(&model))
+        );
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use crate::model::Model;
 use crate::sampling_args::SamplingArgs;
 use crate::stdio;
 use crate::store::{self, Store};
-use crate::terminal::bytes;
+use crate::terminal::{PlainLine, bytes};
 use crate::thinking::{ThinkArgs, ThoughtfulAnswer};
 use anyhow::{Context, bail};
 use clap::Args;
@@ -177,10 +177,14 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let (engine, report) = opened.load()?;
     loaded += start.elapsed();
     if let Some(caveat) = engine.tokenizer().and_then(|tokenizer| tokenizer.caveat()) {
-        eprintln!("hob: {}: {caveat}", model.path.display());
+        let path = model.path.display().to_string();
+        eprintln!("hob: {}: {caveat}", PlainLine(&path));
     }
     for refusal in engine.sampling_refusals().iter().filter(|_| person) {
-        eprintln!("(of the model's own settings, {refusal}; left out)");
+        eprintln!(
+            "(of the model's own settings, {}; left out)",
+            PlainLine(&refusal.to_string())
+        );
     }
     let context = args.context.unwrap_or(engine.model().hparams.context) as usize;
     let mut session = engine.session(SessionOptions {

@@ -3,7 +3,7 @@
 use crate::args::EngineArgs;
 use crate::confined::ConfinementArgs;
 use crate::model::Model;
-use crate::terminal::{Plain, bytes};
+use crate::terminal::{Plain, PlainJson, PlainLine, bytes};
 use clap::Args;
 use hob::{ChatTemplates, Inspection};
 use std::path::PathBuf;
@@ -64,10 +64,10 @@ pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
             "tokenizer": seen.tokenizer, "chat_template": seen.templates.is_some(), "chat_templates": seen.templates.iter().flat_map(ChatTemplates::names).collect::<Vec<_>>(),
             "memory": { "mapped": memory.mapped, "packed": memory.packed, "vectors": memory.vectors, "working": memory.working, "at": at },
         });
-        println!("{report}");
+        println!("{}", PlainJson(&report));
         return Ok(());
     }
-    let row = |key: &str, value: String| println!("{key:<16}{}", Plain(&value));
+    let row = |key: &str, value: String| println!("{key:<16}{}", PlainLine(&value));
     row(
         "name",
         seen.name.clone().unwrap_or_else(|| "(none given)".into()),

@@ -311,7 +311,7 @@ pub(crate) fn run(args: &SynthArgs) -> anyhow::Result<()> {
         .with_context(name)?;
     println!(
         "{}: {} tensors, {total} bytes",
-        args.out.display(),
+        crate::terminal::PlainLine(&args.out.display().to_string()),
         tensors.len()
     );
     Ok(())

@@ -3,7 +3,7 @@
 
 use crate::confined::ConfinementArgs;
 use crate::model::Model;
-use crate::terminal::{Answer, Plain, chain};
+use crate::terminal::{Answer, PlainJson, PlainLine, chain};
 use anyhow::{Context, bail};
 use clap::Args;
 use hob::{ChatOptions, ChatTemplate, Engine, Json, Message};
@@ -128,7 +128,7 @@ pub(crate) fn run(args: &TemplateArgs) -> anyhow::Result<ExitCode> {
     if args.names {
         templates
             .names()
-            .for_each(|name| println!("{}", Plain(name)));
+            .for_each(|name| println!("{}", PlainLine(name)));
         return Ok(ExitCode::SUCCESS);
     }
     if args.source {
@@ -143,10 +143,10 @@ pub(crate) fn run(args: &TemplateArgs) -> anyhow::Result<ExitCode> {
     for conversation in conversations {
         let seen = see(args, &templates, given.with(conversation));
         match (seen, args.json) {
-            (Ok(seen), true) => println!("{}", seen.report(tokenizer.as_ref())?),
+            (Ok(seen), true) => println!("{}", PlainJson(&seen.report(tokenizer.as_ref())?)),
             (Ok(seen), false) => seen.show()?,
             (Err(e), true) => {
-                println!("{}", serde_json::json!({ "error": chain(&e) }));
+                println!("{}", PlainJson(&serde_json::json!({ "error": chain(&e) })));
                 code = ExitCode::FAILURE;
             }
             (Err(e), false) => return Err(e),
@@ -284,7 +284,7 @@ fn open(
     }
     let weights = Weights::parse(begun.read(model)?)?;
     let tokenizer = text::tokenizer(&weights).unwrap_or_else(|e| {
-        eprintln!("(no tokens: {})", Plain(&e.to_string()));
+        eprintln!("(no tokens: {})", PlainLine(&e.to_string()));
         None
     });
     let templates = text::templates(&weights, tokenizer.as_ref());

@@ -3,7 +3,7 @@
 
 use crate::confined::ConfinementArgs;
 use crate::model::Model;
-use crate::terminal::bytes;
+use crate::terminal::{Answer, PlainJson, PlainLine, bytes};
 use anyhow::{Context, bail};
 use clap::Args;
 use hob_models::text;
@@ -66,7 +66,8 @@ pub(crate) fn run(args: &TokenizeArgs) -> anyhow::Result<()> {
     let model = Model::find(&args.model)?;
     let tokenizer = open(&model, args.confinement)?;
     if let Some(caveat) = tokenizer.caveat() {
-        eprintln!("hob: {}: {caveat}", model.path.display());
+        let path = model.path.display().to_string();
+        eprintln!("hob: {}: {caveat}", PlainLine(&path));
     }
     let mut out = BufWriter::new(std::io::stdout().lock());
     let done = if args.lines {
@@ -116,11 +117,14 @@ fn one(args: &TokenizeArgs, tokenizer: &Tokenizer, out: &mut impl Write) -> anyh
     let given = input(args)?;
     if args.decode {
         let text = decode(args, tokenizer, &ids(&given)?)?;
-        let shown = match args.json {
-            true => json!({ "text": text }).to_string(),
-            false => text,
-        };
-        return writeln!(out, "{shown}").context(WRITING);
+        if !args.json {
+            out.flush().context(WRITING)?;
+            let mut out = Answer::new();
+            out.write(&text).context(WRITING)?;
+            return out.write("\n").context(WRITING);
+        }
+        let report = json!({ "text": text });
+        return writeln!(out, "{}", PlainJson(&report)).context(WRITING);
     }
     let ids = tokenizer.encode(&given, options(args))?;
     let characters = given.chars().count();
@@ -133,7 +137,7 @@ fn one(args: &TokenizeArgs, tokenizer: &Tokenizer, out: &mut impl Write) -> anyh
             "ids": ids, "pieces": pieces,
             "tokens": ids.len(), "characters": characters, "bytes": given.len(),
         });
-        return writeln!(out, "{report}").context(WRITING);
+        return writeln!(out, "{}", PlainJson(&report)).context(WRITING);
     }
     for &id in &ids {
         writeln!(
@@ -164,7 +168,7 @@ fn lines(args: &TokenizeArgs, tokenizer: &Tokenizer, out: &mut impl Write) -> an
             let ids: Vec<u32> =
                 serde_json::from_str(&line).map_err(|_| anyhow::anyhow!(malformed()))?;
             let text = decode(args, tokenizer, &ids).with_context(|| format!("line {number}"))?;
-            writeln!(out, "{}", Value::from(text))?;
+            writeln!(out, "{}", PlainJson(&Value::from(text)))?;
         } else {
             let text: String =
                 serde_json::from_str(&line).map_err(|_| anyhow::anyhow!(malformed()))?;

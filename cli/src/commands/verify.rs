@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::confined::ConfinementArgs;
 use crate::model::on_all_cores;
 use crate::store::{Installed, Pinned, Store, StoreError, remedy};
-use crate::terminal::{Plain, bytes};
+use crate::terminal::{PlainJson, PlainLine, bytes};
 use crate::view::View;
 
 #[derive(Args)]
@@ -121,7 +121,7 @@ fn report(args: &VerifyArgs, checked: &[Checked]) -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout().lock();
     let (mut reports, mut code) = (Vec::new(), ExitCode::SUCCESS);
     for model in checked {
-        let name = Plain(&model.name);
+        let name = PlainLine(&model.name);
         let damage = match &model.outcome {
             Ok(()) => None,
             Err(StoreError::Damaged { why, .. }) => Some(why.clone()),
@@ -142,13 +142,13 @@ fn report(args: &VerifyArgs, checked: &[Checked]) -> anyhow::Result<ExitCode> {
             (_, Some(why)) => writeln!(
                 out,
                 "{name}: DAMAGED: {}; {}",
-                Plain(&why),
-                Plain(&remedy(&model.name))
+                PlainLine(&why),
+                PlainLine(&remedy(&model.name))
             )?,
         }
     }
     if args.json {
-        writeln!(out, "{:#}", serde_json::Value::from(reports))?;
+        writeln!(out, "{:#}", PlainJson(&reports.into()))?;
     } else if checked.is_empty() && !args.quiet {
         writeln!(out, "no models yet; `hob pull` fetches one")?;
     }

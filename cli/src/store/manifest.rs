@@ -6,6 +6,7 @@ use std::path::{Component, Path};
 
 use hob_models::files::{Kind, SIDE_FILES};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// File name of a manifest.
 pub(crate) const MANIFEST: &str = "manifest.json";
@@ -86,6 +87,11 @@ impl Manifest {
     /// Whether a file holds weights, and is none of those that describe a model of safetensors.
     pub(crate) fn is_weights(&self, file: &StoredFile) -> bool {
         self.kind == ModelKind::Gguf || !SIDE_FILES.contains(&file.file.as_str())
+    }
+
+    /// One hash of all of them.
+    pub(crate) fn digest(&self) -> [u8; 32] {
+        Sha256::digest(self.hashes().join("\n")).into()
     }
 
     /// Hashes of the originals, in order: what makes two models the same.

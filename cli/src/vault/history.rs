@@ -77,6 +77,15 @@ impl History {
             .filter_map(|(_, talk)| Some(talk.snapshot.as_ref()?.id))
     }
 
+    /// The same, beginning with that of the conversation that was written to last.
+    pub(crate) fn newest_snapshots(&self) -> impl Iterator<Item = SnapshotId> {
+        let mut talks: Vec<_> = self.talks.values().collect();
+        talks.sort_by_key(|talk| std::cmp::Reverse(talk.last));
+        talks
+            .into_iter()
+            .filter_map(|talk| Some(talk.snapshot.as_ref()?.id))
+    }
+
     /// Leaves all snapshots away.
     pub(crate) fn forget_snapshots(&mut self) {
         self.talks

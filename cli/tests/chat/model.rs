@@ -20,7 +20,22 @@ const OTHERS: usize = 3 + 256 + 2;
 
 /// Writes the model and returns its path, and the sampling flags with which it answers in words.
 pub(crate) fn write(folder: &Path) -> (PathBuf, Vec<String>) {
-    let words: Vec<String> = WORDS.split(' ').map(|w| format!("\u{2581}{w}")).collect();
+    let path = folder.join("tiny.gguf");
+    // A name that would set the terminal's title.
+    let flags = write_as(&path, "Tiny\u{1b}]0;OWNED\u{7} Words", "", |_| ());
+    (path, flags)
+}
+
+/// The same under another name, with something behind each of its words, and with more metadata and
+/// whatever else a file may have.
+pub(crate) fn write_as(
+    path: &Path,
+    name: &str,
+    behind: &str,
+    more: impl FnOnce(&mut GgufWriter),
+) -> Vec<String> {
+    let words = WORDS.split(' ');
+    let words: Vec<String> = words.map(|w| format!("\u{2581}{w}{behind}")).collect();
     let mut tokens: Vec<String> = ["<unk>", "<s>", "</s>"].map(str::to_owned).into();
     tokens.extend((0..256).map(|b| format!("<0x{b:02X}>")));
     tokens.extend(["<|im_start|>", "<|im_end|>"].map(str::to_owned));
@@ -39,9 +54,7 @@ pub(crate) fn write(folder: &Path) -> (PathBuf, Vec<String>) {
 
     let mut w = GgufWriter::new();
     w.metadata("general.architecture", "llama").unwrap();
-    // A name that would set the terminal's title.
-    w.metadata("general.name", "Tiny\u{1b}]0;OWNED\u{7} Words")
-        .unwrap();
+    w.metadata("general.name", name).unwrap();
     for (key, value) in [
         ("block_count", 1),
         ("context_length", CONTEXT),
@@ -83,6 +96,7 @@ pub(crate) fn write(folder: &Path) -> (PathBuf, Vec<String>) {
             .unwrap();
     }
     w.metadata("tokenizer.chat_template", TEMPLATE).unwrap();
+    more(&mut w);
 
     let mut tensors: Vec<(&str, Vec<u64>)> = Vec::new();
     for (name, rows, cols) in [
@@ -108,8 +122,7 @@ pub(crate) fn write(folder: &Path) -> (PathBuf, Vec<String>) {
     for (name, dims) in &tensors {
         w.tensor(name, Format::F32, dims).unwrap();
     }
-    let path = folder.join("tiny.gguf");
-    let mut data = w.begin(std::fs::File::create(&path).unwrap()).unwrap();
+    let mut data = w.begin(std::fs::File::create(path).unwrap()).unwrap();
     let mut rng = ChaCha8Rng::seed_from_u64(11);
     for (_, dims) in &tensors {
         let n: u64 = dims.iter().product();
@@ -140,5 +153,5 @@ pub(crate) fn write(folder: &Path) -> (PathBuf, Vec<String>) {
         .map(str::to_owned)
         .into_iter()
         .chain([never.join(",")]);
-    (path, flags.collect())
+    flags.collect()
 }

@@ -21,6 +21,8 @@ pub(crate) struct Terminal {
     keys: File,
     written: Receiver<Vec<u8>>,
     screen: vt100::Parser,
+    /// All that came, as it came.
+    raw: Vec<u8>,
     child: Child,
 }
 
@@ -56,6 +58,7 @@ impl Terminal {
             keys: File::from(ours),
             written: channel().1,
             screen: vt100::Parser::new(some(rows), some(columns), 1000),
+            raw: Vec::new(),
             child: command
                 .stdin(stdio())
                 .stdout(stdio())
@@ -94,6 +97,17 @@ impl Terminal {
         self.keys.write_all(keys.as_bytes()).unwrap();
     }
 
+    fn show(&mut self, bytes: &[u8]) {
+        self.screen.process(bytes);
+        self.raw.extend_from_slice(bytes);
+    }
+
+    /// All that was written to the terminal so far.
+    #[allow(dead_code)] // Not every test looks.
+    pub(crate) fn written(&self) -> String {
+        String::from_utf8_lossy(&self.raw).into_owned()
+    }
+
     /// The rows that are shown, without white space at their ends.
     pub(crate) fn rows(&self) -> Vec<String> {
         let screen = self.screen.screen();
@@ -109,7 +123,7 @@ impl Terminal {
     pub(crate) fn until(&mut self, what: &str, wanted: impl Fn(&[String]) -> bool) {
         while !wanted(&self.rows()) {
             match self.written.recv_timeout(PATIENCE) {
-                Ok(bytes) => self.screen.process(&bytes),
+                Ok(bytes) => self.show(&bytes),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                     panic!(
                         "{what} did not come; the screen:\n{}",
@@ -165,7 +179,7 @@ impl Terminal {
         // The terminal's other end is closed then; a program that stays is an error.
         loop {
             match self.written.recv_timeout(PATIENCE) {
-                Ok(bytes) => self.screen.process(&bytes),
+                Ok(bytes) => self.show(&bytes),
                 Err(RecvTimeoutError::Disconnected) => return self.child.wait().unwrap().code(),
                 Err(RecvTimeoutError::Timeout) => {
                     panic!("it does not leave; the screen:\n{}", self.rows().join("\n"))

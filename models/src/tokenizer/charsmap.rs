@@ -38,12 +38,17 @@ impl Charsmap {
         self.units.get(at as usize).copied()
     }
 
+    /// Longer beginnings are not looked for, in bytes: no map has any, and one made to hang a reader leads
+    /// back into itself.
+    const LONGEST: usize = 256;
+
     /// The beginnings of `text` that are replaced, shortest first: the length of each in bytes, and
     /// what replaces it.
     pub(super) fn of<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = (usize, &'a [u8])> {
         let offset = |unit: u32| (unit >> 10) << ((unit & (1 << 9)) >> 6);
         let mut node = self.unit(0).map(offset);
         text.iter()
+            .take(Self::LONGEST)
             .enumerate()
             .map_while(move |(at, &byte)| {
                 let child = node? ^ u32::from(byte);

@@ -126,6 +126,14 @@ pub enum TokenizerError {
         /// What happened.
         why: String,
     },
+    /// Normalizers would make a text much longer than it is.
+    #[error(
+        "the model's normalizers make this text longer than {limit} bytes: the tokenizer is damaged or hostile; use another model file"
+    )]
+    Grows {
+        /// The most that it may become, in bytes.
+        limit: usize,
+    },
     /// The text holds a character for which the vocabulary has no token.
     #[error(
         "the vocabulary has no token for the character at byte {offset} of a piece of the text, and no unknown token; the text cannot be represented"

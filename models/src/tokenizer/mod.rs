@@ -3,6 +3,7 @@
 //! the reverse, and no input makes it panic. Special tokens are recognised in trusted text only: see
 //! [`Span`]. This module knows no model, no template and no file format.
 
+mod bounded;
 mod bpe;
 mod build;
 mod byte_level;

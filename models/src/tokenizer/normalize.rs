@@ -4,11 +4,13 @@
 
 use std::borrow::Cow;
 
-use regex_automata::meta::Regex;
+use regex_automata::Input;
 use unicode_normalization_alignments::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
 use unicode_segmentation::UnicodeSegmentation;
 
+use super::TokenizerError;
+use super::bounded::{Bounded, Effort};
 use super::charsmap::Charsmap;
 
 /// A step.
@@ -30,7 +32,7 @@ pub(super) enum Normalizer {
     /// With a text before it, unless it is empty.
     Prepend(String),
     /// A pattern replaced wherever it matches.
-    Replace(Box<Regex>, String),
+    Replace(Box<Bounded>, String),
     /// BERT's.
     Bert(Bert),
     /// Hugging Face's use of SentencePiece's character map: grapheme by grapheme.
@@ -61,11 +63,51 @@ pub(super) struct SentencePiece {
     pub(super) merge_spaces: bool,
 }
 
+/// The longest that a text of `len` bytes may become, in bytes. Normal form KD makes at most 11 times of a
+/// text, a space or two at its ends included; files could ask for any growth, in step after step.
+pub(super) fn longest(len: usize) -> usize {
+    len.saturating_mul(32)
+        .saturating_add(4096)
+        .min(super::MAX_TEXT)
+}
+
+/// A text that grows no longer than it may.
+struct Growing {
+    text: String,
+    longest: usize,
+}
+
+impl Growing {
+    fn new(capacity: usize, longest: usize) -> Self {
+        Self {
+            text: String::with_capacity(capacity),
+            longest,
+        }
+    }
+
+    fn push_str(&mut self, text: &str) -> Result<(), TokenizerError> {
+        if text.len() > self.longest - self.text.len().min(self.longest) {
+            return Err(TokenizerError::Grows {
+                limit: self.longest,
+            });
+        }
+        self.text.push_str(text);
+        Ok(())
+    }
+}
+
 impl Normalizer {
-    /// The text after this step.
-    pub(super) fn apply<'t>(&self, text: Cow<'t, str>) -> Cow<'t, str> {
+    /// The text after this step, of at most `longest` bytes.
+    ///
+    /// # Errors
+    /// It would be longer, or a pattern takes too long on it.
+    pub(super) fn apply<'t>(
+        &self,
+        text: Cow<'t, str>,
+        longest: usize,
+    ) -> Result<Cow<'t, str>, TokenizerError> {
         let owned = |text: String| Cow::Owned(text);
-        match self {
+        Ok(match self {
             Self::Nfc if is_nfc_quick(text.chars()) == IsNormalized::Yes => text,
             Self::Nfc => owned(text.chars().nfc().map(|(c, _)| c).collect()),
             Self::Nfd | Self::Nfkc | Self::Nfkd if text.is_ascii() => text,
@@ -90,13 +132,18 @@ impl Normalizer {
                 }
             }
             Self::Prepend(_) if text.is_empty() => text,
-            Self::Prepend(start) => owned(format!("{start}{text}")),
-            Self::Replace(pattern, content) => owned(replace(&text, pattern, content)),
+            Self::Prepend(start) => {
+                let mut out = Growing::new(0, longest);
+                out.push_str(start)?;
+                out.push_str(&text)?;
+                owned(out.text)
+            }
+            Self::Replace(pattern, content) => owned(replace(&text, pattern, content, longest)?),
             Self::Bert(bert) => owned(bert.apply(&text)),
-            Self::Graphemes(charsmap) => owned(by_graphemes(&text, charsmap)),
-            Self::SentencePiece(rules) => owned(rules.apply(&text)),
+            Self::Graphemes(charsmap) => owned(by_graphemes(&text, charsmap, longest)?),
+            Self::SentencePiece(rules) => owned(rules.apply(&text, longest)?),
             Self::Nmt => owned(nmt(&text)),
-        }
+        })
     }
 }
 
@@ -109,16 +156,38 @@ fn lowercase(text: &str) -> String {
     text.chars().flat_map(char::to_lowercase).collect()
 }
 
-fn replace(text: &str, pattern: &Regex, content: &str) -> String {
-    let mut replaced = String::with_capacity(text.len());
-    let mut end = 0;
-    for found in pattern.find_iter(text) {
-        replaced.push_str(text.get(end..found.start()).unwrap_or_default());
-        replaced.push_str(content);
-        end = found.end();
+fn replace(
+    text: &str,
+    pattern: &Bounded,
+    content: &str,
+    longest: usize,
+) -> Result<String, TokenizerError> {
+    let mut replaced = Growing::new(text.len(), longest);
+    let mut effort = Effort::of(text.len());
+    // What was copied or replaced, and where the search goes on: a character further after a match of
+    // nothing, and no such match at the end of another.
+    let (mut done, mut at) = (0, 0);
+    let mut last = None;
+    while at <= text.len() {
+        let Some(found) = pattern.search(&Input::new(text).range(at..), &mut effort)? else {
+            break;
+        };
+        if found.is_empty() {
+            let next = text.get(found.end()..).and_then(|rest| rest.chars().next());
+            at = found.end() + next.map_or(1, char::len_utf8);
+            if last == Some(found.end()) {
+                continue;
+            }
+        } else {
+            at = found.end();
+        }
+        last = Some(found.end());
+        replaced.push_str(text.get(done..found.start()).unwrap_or_default())?;
+        replaced.push_str(content)?;
+        done = found.end();
     }
-    replaced.push_str(text.get(end..).unwrap_or_default());
-    replaced
+    replaced.push_str(text.get(done..).unwrap_or_default())?;
+    Ok(replaced.text)
 }
 
 impl Bert {
@@ -164,24 +233,24 @@ fn is_chinese(c: char) -> bool {
 }
 
 impl SentencePiece {
-    fn apply(&self, text: &str) -> String {
-        let mut out = String::with_capacity(text.len() + 16);
+    fn apply(&self, text: &str, longest: usize) -> Result<String, TokenizerError> {
+        let mut out = Growing::new(text.len() + 16, longest);
         let mut was_prefixed = false;
         let mut in_word = false;
         let mut push = |c: char| {
             if c == ' ' {
                 in_word = false;
-                if !self.merge_spaces {
-                    out.push(' ');
-                }
-                return;
+                return match self.merge_spaces {
+                    true => Ok(()),
+                    false => out.push_str(" "),
+                };
             }
             if !in_word && (self.merge_spaces || (self.add_prefix && !was_prefixed)) {
-                out.push(' ');
+                out.push_str(" ")?;
                 was_prefixed = true;
             }
             in_word = true;
-            out.push(c);
+            out.push_str(c.encode_utf8(&mut [0; 4]))
         };
         let mut rest = text;
         while let Some(first) = rest.chars().next() {
@@ -191,43 +260,44 @@ impl SentencePiece {
                 Some((len, replacement)) => {
                     String::from_utf8_lossy(replacement)
                         .chars()
-                        .for_each(&mut push);
+                        .try_for_each(&mut push)?;
                     len
                 }
                 None => {
-                    push(first);
+                    push(first)?;
                     first.len_utf8()
                 }
             };
             rest = rest.get(rest.ceil_char_boundary(len)..).unwrap_or_default();
         }
-        out
+        Ok(out.text)
     }
 }
 
 /// As Hugging Face's `Precompiled` has it: a grapheme of fewer than six bytes is replaced as a whole
 /// by what its shortest replaced beginning becomes, else its characters are, one by one.
-fn by_graphemes(text: &str, charsmap: &Charsmap) -> String {
+fn by_graphemes(text: &str, charsmap: &Charsmap, longest: usize) -> Result<String, TokenizerError> {
     let shortest = |part: &str| {
         let (_, replacement) = charsmap.of(part.as_bytes()).next()?;
         Some(String::from_utf8_lossy(replacement).into_owned())
     };
-    let mut out = String::with_capacity(text.len());
+    let mut out = Growing::new(text.len(), longest);
     for grapheme in text.graphemes(true) {
         let whole = (grapheme.len() < 6).then(|| shortest(grapheme)).flatten();
         if let Some(replacement) = whole {
-            out.push_str(&replacement);
+            out.push_str(&replacement)?;
             continue;
         }
         let mut buffer = [0; 4];
         for c in grapheme.chars() {
-            match shortest(c.encode_utf8(&mut buffer)) {
-                Some(replacement) => out.push_str(&replacement),
-                None => out.push(c),
+            let c = c.encode_utf8(&mut buffer);
+            match shortest(c) {
+                Some(replacement) => out.push_str(&replacement)?,
+                None => out.push_str(c)?,
             }
         }
     }
-    out
+    Ok(out.text)
 }
 
 fn nmt(text: &str) -> String {
@@ -257,7 +327,10 @@ mod tests {
     use super::*;
 
     fn applied(step: &Normalizer, text: &str) -> String {
-        step.apply(Cow::Borrowed(text)).into_owned()
+        let longest = longest(text.len());
+        step.apply(Cow::Borrowed(text), longest)
+            .unwrap()
+            .into_owned()
     }
 
     #[test]
@@ -271,8 +344,8 @@ mod tests {
         assert_eq!(applied(&Normalizer::Nfkc, text), "é é fi");
         assert_eq!(applied(&Normalizer::Nfkd, text), "e\u{301} e\u{301} fi");
         assert!(matches!(
-            Normalizer::Nfc.apply("abc".into()),
-            Cow::Borrowed(_)
+            Normalizer::Nfc.apply("abc".into(), 9),
+            Ok(Cow::Borrowed(_))
         ));
     }
 
@@ -319,8 +392,15 @@ mod tests {
         assert_eq!(applied(&strip, " a "), "a ");
         assert_eq!(applied(&Normalizer::Prepend("x".into()), "a"), "xa");
         assert_eq!(applied(&Normalizer::Prepend("x".into()), ""), "");
-        let spaces = Normalizer::Replace(Box::new(Regex::new(" {2,}").unwrap()), "_".into());
-        assert_eq!(applied(&spaces, "a  b c   "), "a_b c_");
+        let replace = |pattern, by: &str| {
+            Normalizer::Replace(
+                Box::new(Bounded::new(&[pattern], "test").unwrap()),
+                by.into(),
+            )
+        };
+        assert_eq!(applied(&replace(" {2,}", "_"), "a  b c   "), "a_b c_");
+        assert_eq!(applied(&replace("", "_"), "añ"), "_a_ñ_");
+        assert_eq!(applied(&replace("b*", "_"), "abcb"), "_a_c_");
         assert_eq!(applied(&Normalizer::Nmt, "a\u{1}\tb\u{200b}"), "a b ");
     }
 }

@@ -3,7 +3,11 @@
 
 use std::borrow::Cow;
 
-use super::{SPM_SPACE, TokenizerError, normalize::Normalizer, split::Splitter};
+use super::{
+    SPM_SPACE, TokenizerError,
+    normalize::{self, Normalizer},
+    split::Splitter,
+};
 
 /// The steps, in the order of their fields.
 pub(super) struct Pipeline {
@@ -58,8 +62,9 @@ impl Pipeline {
         mut word: impl FnMut(&str, usize) -> Result<(), TokenizerError>,
     ) -> Result<(), TokenizerError> {
         let mut text = Cow::Borrowed(text);
+        let longest = normalize::longest(text.len());
         for normalizer in &self.normalizers {
-            text = normalizer.apply(text);
+            text = normalizer.apply(text, longest)?;
         }
         if self.spm_spaces && text.contains(SPM_SPACE) {
             text = Cow::Owned(text.replace(SPM_SPACE, " "));
@@ -77,7 +82,7 @@ impl Pipeline {
             text.to_mut().insert(0, ' ');
         }
         let mut ranges = Vec::new();
-        self.splitter.split(&text, &mut ranges);
+        self.splitter.split(&text, &mut ranges)?;
         for range in ranges {
             let start = range.start;
             let plain = text.get(range).unwrap_or_default();

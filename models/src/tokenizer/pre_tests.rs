@@ -5,7 +5,7 @@ use super::*;
 fn words<'t>(pre: &str, text: &'t str) -> Vec<&'t str> {
     let mut ranges = Vec::new();
     let splitter = Pre::named(pre).unwrap().splitter().unwrap();
-    splitter.split(text, &mut ranges);
+    splitter.split(text, &mut ranges).unwrap();
     ranges.into_iter().map(|range| &text[range]).collect()
 }
 
@@ -240,7 +240,7 @@ fn another_engine_agrees() {
         let splitter = splitters
             .entry(name)
             .or_insert_with(|| Pre::named(name).unwrap().splitter().unwrap());
-        splitter.split(text, &mut ranges);
+        splitter.split(text, &mut ranges).unwrap();
         let found: Vec<_> = ranges.drain(..).map(|range| &text[range]).collect();
         if found != *expected {
             differ += 1;
@@ -251,4 +251,38 @@ fn another_engine_agrees() {
     }
     println!("{}/{} word lists equal", cases.len() - differ, cases.len());
     assert_eq!(differ, 0);
+}
+
+/// The bounds that hostile patterns run into are far from hob's own, whatever the text: the automata stay
+/// small, and no text is looked at again and again.
+#[test]
+fn no_text_makes_a_known_pattern_take_long() {
+    use crate::tokenizer::bounded::Effort;
+    let all: String = (1..=0x10_ffff)
+        .filter_map(char::from_u32)
+        .step_by(3)
+        .collect();
+    let mut texts = vec![all];
+    for unit in [
+        "a", "A", " ", "\n", "  \n", "1", "12 ", "e\u{301}", "\u{301}", "字", "!", "a ", "A a",
+        "\t ", "'", "'s", "<", "\u{200d}", "क्", "🇩🇪",
+    ] {
+        texts.push(unit.repeat(100_000 / unit.len()));
+        texts.push(unit.repeat(1000 / unit.len()) + "x");
+    }
+    for pre in PRES {
+        let splitter = pre.splitter().unwrap();
+        for text in &texts {
+            let mut ranges = Vec::new();
+            let spent = splitter.effort_of(text, &mut ranges).unwrap();
+            let start: String = text.chars().take(5).collect();
+            assert!(
+                spent <= 16 * text.len() + 10_000,
+                "{}: {spent} for {} bytes of {start:?}",
+                pre.names[0],
+                text.len()
+            );
+            assert!(spent < Effort::of(text.len()).left());
+        }
+    }
 }

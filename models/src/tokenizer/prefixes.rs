@@ -20,7 +20,7 @@ pub(super) struct Prefixes {
 const BITS_PER_BYTE: usize = 4;
 
 /// Longer pieces are not found, in bytes: no vocabulary has any, and one made to hang a reader could.
-const LONGEST: usize = 1024;
+const LONGEST: usize = 256;
 
 /// The hash of a text with one more byte: every bit of both reaches the upper half, which is used.
 fn step(hash: u64, byte: u8) -> u64 {

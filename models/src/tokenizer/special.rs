@@ -37,6 +37,12 @@ const END_TEXTS: &[&str] = &[
 /// Texts that do so only as a control token: elsewhere they are markup.
 const END_CONTROLS: &[&str] = &["</s>", "<eos>"];
 
+/// Most bytes of all special tokens of one kind: what finds them takes some 40 bytes of memory for each.
+/// Of the models known in 2026 those with tokens for images and sounds have most, about 2 MB.
+const MAX_BYTES: usize = 8 << 20;
+/// Most bytes of one. The text is looked at that often, at worst.
+const MAX_PIECE: usize = 1024;
+
 /// Names between angle brackets that steer a model although some vocabularies call them text.
 const CONTROL_NAMES: &[&str] = &[
     "bos",
@@ -226,6 +232,18 @@ impl Matcher {
     fn new(vocab: &Vocab, ids: Vec<u32>) -> Result<Option<Self>, TokenizerError> {
         if ids.is_empty() {
             return Ok(None);
+        }
+        let lengths = ids.iter().map(|&id| vocab.piece(id).len());
+        let too_large = |what, found, limit| Err(TokenizerError::TooLarge { what, found, limit });
+        let total: usize = lengths.clone().sum();
+        if total > MAX_BYTES {
+            return too_large("the text of all special tokens", total, MAX_BYTES);
+        }
+        match lengths.max() {
+            Some(longest) if longest > MAX_PIECE => {
+                return too_large("the text of a special token", longest, MAX_PIECE);
+            }
+            _ => {}
         }
         let automaton = AhoCorasick::builder()
             .match_kind(MatchKind::LeftmostLongest)

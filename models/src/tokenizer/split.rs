@@ -11,9 +11,10 @@
 
 use std::ops::Range;
 
-use regex_automata::{Anchored, Input, meta::Regex};
+use regex_automata::{Anchored, Input};
 
 use super::TokenizerError;
+use super::bounded::{Bounded, Effort};
 
 /// A way to cut. What matches is a word, and so is what lies between.
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +57,7 @@ pub(super) struct Splitter {
 }
 
 struct Compiled {
-    regex: Regex,
+    regex: Bounded,
     inner: Inner,
     behavior: Behavior,
     /// Whether what lies between the matches is what matches.
@@ -74,13 +75,18 @@ enum Inner {
     /// Groups of three digits.
     Thousands,
     /// The same, unless this matches what follows.
-    ThousandsUnless(Regex),
+    ThousandsUnless(Bounded),
     /// The borders before groups of three digits.
     Borders,
 }
 
 /// A character of a word, as the engine has it for which models write `\b`.
 const WORD: &str = r"[\p{L}\p{M}\p{N}\p{Pc}]";
+
+/// Most stages. The models known in 2026 have at most six.
+const MAX_STAGES: usize = 32;
+/// Whose patterns they are, for messages.
+const WHAT: &str = "pre-tokenizer";
 
 /// The sizes of pieces of white space, in characters, of [`Stage::SteppedSpaces`].
 const STEPS: [usize; 10] = [512, 256, 128, 64, 32, 16, 8, 4, 2, 1];
@@ -151,10 +157,15 @@ impl Splitter {
         behavior: Behavior,
         invert: bool,
     ) -> Result<(), TokenizerError> {
+        if self.stages.len() == MAX_STAGES {
+            return Err(TokenizerError::TooLarge {
+                what: "the number of the pre-tokenizer's patterns",
+                found: MAX_STAGES + 1,
+                limit: MAX_STAGES,
+            });
+        }
         let regex = match inner {
-            Inner::Spaces | Inner::Steps => {
-                Regex::new_many(&[pattern, r"\s+"]).map_err(refused_pattern)?
-            }
+            Inner::Spaces | Inner::Steps => Bounded::new(&[pattern, r"\s+"], WHAT)?,
             _ => compile(pattern)?,
         };
         self.stages.push(Compiled {
@@ -167,32 +178,45 @@ impl Splitter {
     }
 
     /// Cuts `text` into words; the ranges go into `words`, in order.
-    pub(super) fn split(&self, text: &str, words: &mut Vec<Range<usize>>) {
+    ///
+    /// # Errors
+    /// A pattern takes too long on this text.
+    pub(super) fn split(
+        &self,
+        text: &str,
+        words: &mut Vec<Range<usize>>,
+    ) -> Result<(), TokenizerError> {
+        self.effort_of(text, words).map(|_| ())
+    }
+
+    /// [`split`](Self::split), and how much of its effort the stage took that took most.
+    pub(super) fn effort_of(
+        &self,
+        text: &str,
+        words: &mut Vec<Range<usize>>,
+    ) -> Result<usize, TokenizerError> {
         words.clear();
         if text.is_empty() {
-            return;
+            return Ok(0);
         }
         words.push(0..text.len());
         let mut before = Vec::new();
+        let mut most = 0;
         for stage in &self.stages {
             std::mem::swap(words, &mut before);
             words.clear();
+            let mut effort = Effort::of(text.len());
             for range in before.drain(..) {
-                stage.split(text, range, words);
+                stage.split(text, range, words, &mut effort)?;
             }
+            most = most.max(Effort::of(text.len()).left() - effort.left());
         }
+        Ok(most)
     }
 }
 
-fn compile(pattern: &str) -> Result<Regex, TokenizerError> {
-    Regex::new(pattern).map_err(refused_pattern)
-}
-
-fn refused_pattern(error: regex_automata::meta::BuildError) -> TokenizerError {
-    TokenizerError::Pattern {
-        what: "pre-tokenizer",
-        why: error.to_string(),
-    }
+fn compile(pattern: &str) -> Result<Bounded, TokenizerError> {
+    Bounded::new(&[pattern], WHAT)
 }
 
 /// A pattern without the possessive quantifiers of the well-known pre-tokenizers (OpenAI's cl100k and
@@ -214,7 +238,7 @@ fn without_possessive(pattern: &str) -> String {
 
 /// Whether a pattern has what only an engine that backtracks can do: looking around, atomic groups,
 /// possessive quantifiers, `\G` and `\K`.
-fn backtracks(pattern: &str) -> bool {
+pub(super) fn backtracks(pattern: &str) -> bool {
     let mut in_class = false;
     let mut rest = pattern;
     while let Some(c) = rest.chars().next() {
@@ -240,13 +264,19 @@ fn backtracks(pattern: &str) -> bool {
 
 impl Compiled {
     /// Appends the words of `text[range]`.
-    fn split(&self, text: &str, range: Range<usize>, words: &mut Vec<Range<usize>>) {
+    fn split(
+        &self,
+        text: &str,
+        range: Range<usize>,
+        words: &mut Vec<Range<usize>>,
+        effort: &mut Effort,
+    ) -> Result<(), TokenizerError> {
         let first = words.len();
         // Whether the last word pushed was a match.
         let mut was_match = None;
         // A match that waits for the word after it.
         let mut waiting: Option<usize> = None;
-        self.find(text, range.clone(), &mut |part: Range<usize>, matches| {
+        let mut part = |part: Range<usize>, matches| {
             if part.is_empty() {
                 return;
             }
@@ -277,15 +307,23 @@ impl Compiled {
                 _ => words.push(part),
             }
             was_match = Some(matches);
-        });
+        };
+        self.find(text, range.clone(), effort, &mut part)?;
         if let Some(start) = waiting {
             words.push(start..range.end);
         }
         debug_assert!(words.len() >= first);
+        Ok(())
     }
 
     /// Hands out the parts of `text[range]` in order, each with whether it matches.
-    fn find(&self, text: &str, range: Range<usize>, part: &mut impl FnMut(Range<usize>, bool)) {
+    fn find(
+        &self,
+        text: &str,
+        range: Range<usize>,
+        effort: &mut Effort,
+        part: &mut impl FnMut(Range<usize>, bool),
+    ) -> Result<(), TokenizerError> {
         // A slice, not a span of the whole: a word of the stage before must not see its neighbours.
         let piece = text.get(range.clone()).unwrap_or_default();
         let shift = range.start;
@@ -294,10 +332,11 @@ impl Compiled {
         while from < piece.len() {
             let input = Input::new(piece).range(from..);
             // Nearly always a word starts where the last one ended: look there first.
-            let found = self
-                .regex
-                .search(&input.clone().anchored(Anchored::Yes))
-                .or_else(|| self.regex.search(&input));
+            let here = input.clone().anchored(Anchored::Yes);
+            let found = match self.regex.search(&here, effort)? {
+                Some(found) => Some(found),
+                None => self.regex.search(&input, effort)?,
+            };
             let Some(found) = found.filter(|found| !found.is_empty()) else {
                 break;
             };
@@ -307,7 +346,7 @@ impl Compiled {
             from = found.end();
             if let Inner::ThousandsUnless(regex) = &self.inner
                 && regex
-                    .search(&Input::new(follows).anchored(Anchored::Yes))
+                    .search(&Input::new(follows).anchored(Anchored::Yes), effort)?
                     .is_some()
             {
                 continue; // left to what lies between
@@ -357,6 +396,7 @@ impl Compiled {
         if at < piece.len() {
             part(shift + at..range.end, false);
         }
+        Ok(())
     }
 }
 
@@ -407,7 +447,7 @@ mod tests {
 
     fn cut<'t>(splitter: &Splitter, text: &'t str) -> Vec<&'t str> {
         let mut ranges = Vec::new();
-        splitter.split(text, &mut ranges);
+        splitter.split(text, &mut ranges).unwrap();
         ranges.into_iter().map(|range| &text[range]).collect()
     }
 

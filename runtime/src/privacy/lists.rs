@@ -161,6 +161,8 @@ pub const CHAT: &[Call] = &[
     call!(SYS_kill, &[Is(0, 0), Is(1, SIGTSTP as u64)]),
     // What a vault is given has to be on the disk before it counts as kept.
     call!(SYS_fdatasync),
+    // Snapshots are written over files that are open, which then have another length.
+    call!(SYS_ftruncate),
 ];
 
 /// What [`Mode::Serve`](super::Mode::Serve) has besides: answering callers of a socket that listens

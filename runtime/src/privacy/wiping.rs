@@ -162,8 +162,8 @@ fn class_of(layout: Layout) -> Option<usize> {
         _ => return None,
     };
     match size {
-        0..=FINE => Some(size.div_ceil(GRAIN) - 1),
-        ..=MOST => {
+        size if size <= FINE => Some(size.div_ceil(GRAIN) - 1),
+        size if size <= MOST => {
             let doubling = (size - 1).ilog2();
             let steps = (size - (1 << doubling)).div_ceil(1 << (doubling - 2));
             Some(8 + 4 * (doubling - FINE.ilog2()) as usize + steps - 1)

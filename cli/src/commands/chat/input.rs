@@ -370,13 +370,18 @@ impl Completer for Typing {
         let last = typed.get(start..).unwrap_or_default();
         match command {
             "/load" | "/save" => {
-                // What cannot be listed has no completions.
+                // What cannot be listed has no completions; a name that would steer the terminal is
+                // neither listed nor typed.
                 let (start, names) = self.files.complete(line, pos).unwrap_or_default();
-                let pair = |(display, replacement)| Pair {
-                    display,
-                    replacement,
+                let is_plain =
+                    |text: &str| !text.contains(|c| steers(c) || matches!(c, '\n' | '\t'));
+                let pair = |(display, replacement): (String, String)| {
+                    (is_plain(&display) && is_plain(&replacement)).then_some(Pair {
+                        display,
+                        replacement,
+                    })
                 };
-                Ok((start, names.into_iter().map(pair).collect()))
+                Ok((start, names.into_iter().filter_map(pair).collect()))
             }
             "/params" if typed.matches(' ').count() == 1 => {
                 let names = self.parameters.iter().map(String::as_str);

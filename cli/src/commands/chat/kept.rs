@@ -8,15 +8,16 @@
 use super::conversation::Conversation;
 use super::saved;
 use super::settings::Settings;
+use super::snapshots::{Snapshots, Written};
 use crate::commands::vault::{NewVault, unlock};
 use crate::store::Store;
 use crate::vault::{
-    Access, Begin, ConversationId, Entry, Finding, Now, Passphrase, PassphraseArgs, Set, Talk,
-    Vault, VaultError, VaultName, Vaults, now,
+    Access, Begin, ConversationId, Entry, Finding, History, Now, Passphrase, PassphraseArgs, Set,
+    SnapshotError, Talk, Vault, VaultError, VaultName, Vaults, now,
 };
 use anyhow::bail;
 use clap::Args;
-use hob::Message;
+use hob::{Engine, Message, Session, SessionOptions};
 use serde_json::Value;
 use std::path::PathBuf;
 
@@ -40,6 +41,10 @@ pub(super) struct KeepArgs {
     /// copy of the vault is refused
     #[arg(long, value_name = "FILE")]
     anchor: Option<PathBuf>,
+    /// Keep what was said only, and not the model's keys and values of it: less is written, and a
+    /// conversation that is gone on with is read again
+    #[arg(long)]
+    no_snapshots: bool,
     #[command(flatten)]
     passphrase: PassphraseArgs,
 }
@@ -59,6 +64,7 @@ pub(super) struct Kept {
     next: ConversationId,
     /// The conversation as the vault has it.
     talk: Talk,
+    snapshots: Snapshots,
 }
 
 impl KeepArgs {
@@ -99,11 +105,10 @@ impl KeepArgs {
             {
                 eprintln!("hob: {}", Finding::NewAnchor);
             }
-            return Ok(Kept::new(vault, None, 1, Talk::default()));
+            return self.kept(vault, None, Talk::default(), &History::default());
         }
         let closed = vaults.open(&name, Access::Write)?;
         let (opened, mut history) = unlock(closed, given, self.anchor.as_deref())?;
-        let next = history.next_id();
         let id = match self.latest {
             true => history.latest(),
             false => self.conversation,
@@ -113,20 +118,33 @@ impl KeepArgs {
             None if self.latest => bail!("the vault {} has no conversation yet", name.as_str()),
             None => Talk::default(),
         };
-        Ok(Kept::new(opened.vault, id, next, talk))
+        self.kept(opened.vault, id, talk, &history)
     }
-}
 
-impl Kept {
-    fn new(vault: Vault, id: Option<ConversationId>, next: ConversationId, talk: Talk) -> Kept {
-        Kept {
+    /// What keeps a conversation, given the vault's others.
+    fn kept(
+        &self,
+        vault: Vault,
+        id: Option<ConversationId>,
+        talk: Talk,
+        others: &History,
+    ) -> anyhow::Result<Kept> {
+        let snapshots = match self.no_snapshots {
+            true => Snapshots::none(),
+            false => Snapshots::new(vault.slots(talk.snapshot.as_ref(), others)?),
+        };
+        let next = others.next_id().max(id.map_or(1, |id| id + 1));
+        Ok(Kept {
             vault,
             id,
             next,
             talk,
-        }
+            snapshots,
+        })
     }
+}
 
+impl Kept {
     /// The conversation that the vault had, if one is gone on with.
     pub(super) fn talk(&self) -> Option<&Talk> {
         self.id.map(|_| &self.talk)
@@ -166,9 +184,58 @@ impl Kept {
         if self.talk.messages.is_empty() {
             return self.keep(conversation, set, model);
         }
+        let _ = self.settle(true);
+        self.snapshots.another_conversation();
         self.id = None;
         self.talk = Talk::default();
         self.add(conversation, set, model)
+    }
+
+    /// The conversation's session, as it was when its last snapshot was written; `None` if there is none.
+    pub(super) fn resume(
+        &mut self,
+        engine: &Engine,
+        options: SessionOptions,
+    ) -> Option<Result<Session, SnapshotError>> {
+        self.snapshots
+            .read(self.talk.snapshot.as_ref()?, engine, options)
+    }
+
+    /// An answer is finished, for which all but so many of the session's first tokens were new: a snapshot
+    /// may be due.
+    pub(super) fn answered(&mut self, session: &Session, first: usize) {
+        self.snapshots.only_first(first);
+        self.snapshots.answered(session);
+    }
+
+    /// The conversation ends here, for this time: writes what is worth it.
+    pub(super) fn leave(&mut self, session: &Session) -> Result<(), SnapshotError> {
+        self.settle(true)?;
+        self.snapshots.only_first(session.tokens().len());
+        let last = self.snapshots.last(session);
+        self.record(last)
+    }
+
+    /// Notes a snapshot in the vault that was being written and is finished, or waits for that.
+    pub(super) fn settle(&mut self, wait: bool) -> Result<(), SnapshotError> {
+        let finished = self.snapshots.finished(wait);
+        self.record(finished)
+    }
+
+    fn record(&mut self, finished: Option<(Written, usize)>) -> Result<(), SnapshotError> {
+        let Some(((slot, written), tokens)) = finished else {
+            return Ok(());
+        };
+        let recorded = match (written, self.id) {
+            (Ok(at), Some(id)) => self.write(id, Entry::Snapshot(at)).map_err(Into::into),
+            (Ok(_), None) => Err(SnapshotError::Missing),
+            (Err(e), _) => Err(e),
+        };
+        match recorded {
+            Ok(()) => self.snapshots.recorded(slot, tokens),
+            Err(_) => self.snapshots.failed(slot),
+        }
+        recorded
     }
 
     fn add(

@@ -17,6 +17,7 @@ mod repl;
 mod saved;
 mod screen;
 mod settings;
+mod snapshots;
 mod turn;
 
 use super::template::TemplateFile;
@@ -26,6 +27,7 @@ use crate::model::Model;
 use crate::sampling_args::SamplingArgs;
 use crate::store;
 use crate::style::ColorArg;
+use crate::terminal::PlainLine;
 use crate::thinking::ThinkArgs;
 use anyhow::{Context, bail};
 use broker::Broker;
@@ -200,11 +202,16 @@ pub(crate) fn run(args: ChatArgs) -> anyhow::Result<ExitCode> {
     let loaded_model = opened.and_then(Opened::load);
     screen.progress("");
     let (engine, confinement) = loaded_model?;
+    // Else the first snapshot has all weights hashed.
+    if let Some(installed) = &model.installed {
+        engine.identify(installed.manifest.digest());
+    }
     if let (None, Some(why)) = (engine.tokenizer(), engine.tokenizer_refusal()) {
         bail!("this model's text cannot be read: {why}");
     }
     if let Some(caveat) = engine.tokenizer().and_then(|tokenizer| tokenizer.caveat()) {
-        eprintln!("hob: {}: {caveat}", model.path.display());
+        let path = model.path.display().to_string();
+        eprintln!("hob: {}: {caveat}", PlainLine(&path));
     }
     let options = ChatOptions {
         template: template.map(|file| file.parse(&engine)).transpose()?,

@@ -7,6 +7,7 @@ use super::kept::{self, Kept};
 use super::{Chat, saved};
 use crate::style::Look;
 use crate::terminal::{chain, is_broken_pipe};
+use crate::vault::SnapshotError;
 use anyhow::{Context, anyhow, bail};
 use hob::{Message, SessionError};
 use std::ops::ControlFlow;
@@ -35,12 +36,19 @@ pub(super) fn greet(chat: &mut Chat, loaded: Option<&Path>) -> anyhow::Result<()
     let kept = chat.kept.as_ref().filter(|kept| kept.talk().is_some());
     if let Some(place) = kept.map(Kept::place) {
         chat.take_up(&place)?;
+        chat.take_up_session();
     }
     chat.keep()
 }
 
 /// Runs the conversation.
-pub(super) fn run(chat: &mut Chat, mut input: Input) -> anyhow::Result<ExitCode> {
+pub(super) fn run(chat: &mut Chat, input: Input) -> anyhow::Result<ExitCode> {
+    let done = lines(chat, input);
+    chat.leave();
+    done
+}
+
+fn lines(chat: &mut Chat, mut input: Input) -> anyhow::Result<ExitCode> {
     // Ctrl-C was typed at an empty prompt just before.
     let mut leaving = false;
     loop {
@@ -283,8 +291,50 @@ impl Chat {
         if let Some(kept) = &mut self.kept {
             let set = kept::set(&self.settings, &self.base, self.options.think);
             kept.keep(&self.conversation, &set, &model)?;
+            let snapshot = kept.settle(false);
+            self.tell_snapshot(snapshot);
         }
         Ok(())
+    }
+
+    /// Goes on with the session of a kept conversation as it was left; if that cannot be done, the
+    /// conversation is read again.
+    fn take_up_session(&mut self) {
+        let Some(kept) = &mut self.kept else { return };
+        self.screen.progress("resuming the conversation");
+        let resumed = kept.resume(&self.engine, self.session.options());
+        self.screen.progress("");
+        match resumed {
+            None => {}
+            Some(Ok(session)) => {
+                self.session = session;
+                let n = self.session.tokens().len();
+                self.screen
+                    .note(&format!("{n} tokens of it need not be read again"));
+            }
+            Some(Err(why)) => self.screen.note(&format!(
+                "it will be read again, because its snapshot cannot be used: {why}"
+            )),
+        }
+    }
+
+    /// The end of the conversation, for this time.
+    fn leave(&mut self) {
+        if let Some(kept) = &mut self.kept {
+            self.screen.progress("writing a snapshot");
+            let snapshot = kept.leave(&self.session);
+            self.screen.progress("");
+            self.tell_snapshot(snapshot);
+        }
+    }
+
+    /// A snapshot that was not written is no error: it would only save time.
+    fn tell_snapshot(&self, written: Result<(), SnapshotError>) {
+        if let Err(why) = written {
+            self.screen.note(&format!(
+                "the conversation is kept, and will be read again when it is gone on with: no snapshot of it could be written: {why}"
+            ));
+        }
     }
 
     /// Has the vault keep what follows as another conversation.

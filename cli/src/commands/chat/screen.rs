@@ -5,7 +5,7 @@ use super::markdown::Markdown;
 use super::page::{self, Page};
 use crate::stdio::Output;
 use crate::style::{ColorArg, Look};
-use crate::terminal::{Answer, Plain};
+use crate::terminal::{Answer, Plain, PlainLine};
 use std::io::{self, IsTerminal, Write};
 
 /// Columns of a terminal that does not say how many it has.
@@ -154,7 +154,7 @@ impl Screen {
         let mut page = Page::new(self.color);
         page.width = self.wrap.then(columns);
         for (key, text) in rows {
-            let (key, text) = (Plain(key).to_string(), Plain(text).to_string());
+            let (key, text) = (Plain(key).to_string(), PlainLine(text).to_string());
             page.verbatim(&key, Look::Mark);
             page.space(&" ".repeat(hang - page::columns(&key).min(hang)));
             page.hang = hang;
@@ -201,7 +201,8 @@ impl Screen {
             true => Some(columns()),
             false => None,
         };
-        let text = notice.push(text, width) + &notice.finish(width);
+        let line = PlainLine(text).to_string();
+        let text = notice.push(&line, width) + &notice.finish(width);
         let _ = io::stderr().write_all(text.as_bytes());
     }
 }

@@ -114,6 +114,11 @@ impl Chat {
             message = message.with("reasoning_content", said.thoughts);
         }
         self.conversation.push(message);
+        if let Some(kept) = &mut self.kept {
+            // Tokens that were dropped have moved all that followed them.
+            let first = if said.dropped > 0 { 0 } else { cost.kept };
+            kept.answered(&self.session, first);
+        }
         if self.stats {
             self.tell_cost(&cost);
         }

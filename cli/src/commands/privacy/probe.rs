@@ -50,6 +50,8 @@ pub(super) struct Spec {
 /// Where the sinks are.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Places {
+    /// Whether there is such an interface.
+    pub(super) loopback: bool,
     /// Ports of the loopback interface.
     pub(super) tcp: u16,
     pub(super) udp: u16,
@@ -225,6 +227,7 @@ pub(super) fn run(spec: &str) -> anyhow::Result<()> {
 fn targets(places: Places, shed: bool) -> anyhow::Result<Targets> {
     let local = |port| SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
     let sinks = attempts::Sinks {
+        loopback: places.loopback,
         tcp: local(places.tcp),
         udp: local(places.udp),
         dns: local(places.dns),

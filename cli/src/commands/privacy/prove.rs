@@ -129,6 +129,7 @@ pub(super) fn prove(question: &Question<'_>) -> anyhow::Result<Proof> {
     for (mode, filter, files) in alone {
         let confined = attempts_of(&sinks, mode, &all, question.permit)?;
         let runs = Runs {
+            loopback: sinks.places().loopback,
             free: &free,
             filter: &filter,
             files: &files,
@@ -220,6 +221,7 @@ pub(super) fn mutations(modes: &[Mode]) -> anyhow::Result<Vec<Mutation>> {
             let verdicts = judge::all(
                 mode,
                 &Runs {
+                    loopback: sinks.places().loopback,
                     free: &free,
                     filter: &filter,
                     files: &files,

@@ -45,9 +45,15 @@ impl Sinks {
         let program = folder.path().join(PROGRAM);
         std::fs::write(&program, hob::privacy::attempts::program())?;
         std::fs::set_permissions(&program, PermissionsExt::from_mode(0o700))?;
-        let what = "cannot listen on this machine's loopback interface";
-        let udp_sink = || UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).context(what);
-        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context(what)?;
+        // A namespace without any interface has no such address.
+        let loopback = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).is_ok();
+        let own = match loopback {
+            true => Ipv4Addr::LOCALHOST,
+            false => Ipv4Addr::UNSPECIFIED,
+        };
+        let what = "cannot listen on this machine";
+        let udp_sink = || UdpSocket::bind((own, 0)).context(what);
+        let tcp = TcpListener::bind((own, 0)).context(what)?;
         let (udp, dns) = (udp_sink()?, udp_sink()?);
         let what = "cannot listen on a Unix socket";
         let unix = UnixListener::bind(folder.path().join(UNIX)).context(what)?;
@@ -57,6 +63,7 @@ impl Sinks {
         let (victim, said) = victim()?;
         let port = |address: SocketAddr| address.port();
         let places = Places {
+            loopback,
             tcp: port(tcp.local_addr()?),
             udp: port(udp.local_addr()?),
             dns: port(dns.local_addr()?),

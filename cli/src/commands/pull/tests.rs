@@ -178,7 +178,7 @@ fn killed_at_any_moment_leaves_a_store_that_works() {
         std::fs::read_dir(root.path().join("models/test-model"))
             .unwrap()
             .count(),
-        2
+        3
     );
 }
 

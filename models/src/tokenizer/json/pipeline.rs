@@ -2,18 +2,18 @@
 //! that hob does not have is refused by name: leaving one out would give other tokens.
 
 use base64::Engine;
-use regex_automata::meta::Regex;
 use serde_json::Value;
 
 use super::{kind, parts, refuse};
 use crate::tokenizer::{
     SPM_SPACE, TokenizerError,
+    bounded::Bounded,
     build::{self, PUNCTUATION},
     charsmap::Charsmap,
     normalize::{Bert, Normalizer},
     pipeline::{Pipeline, Prefix},
     pre,
-    split::{Behavior, Stage},
+    split::{Behavior, Stage, backtracks},
 };
 
 /// The pipeline, and whether it turns text into GPT-2's alphabet of bytes.
@@ -36,6 +36,9 @@ pub(super) fn read(normalizer: &Value, pre_tokenizer: &Value) -> Result<Read, To
     }
     Ok(read)
 }
+
+/// Most normalizers. The models known in 2026 have at most eight.
+const MAX_NORMALIZERS: usize = 32;
 
 /// The pattern of a part: a text, or a regular expression.
 enum Pattern<'a> {
@@ -105,7 +108,10 @@ impl Read {
                     Pattern::Text(text) => literal(text),
                     Pattern::Regex(regex) => regex.to_owned(),
                 };
-                let regex = Regex::new(&pattern).map_err(|_| not_supported())?;
+                if backtracks(&pattern) {
+                    return Err(not_supported());
+                }
+                let regex = Bounded::new(&[&pattern], "normalizer")?;
                 Normalizer::Replace(Box::new(regex), content.to_owned())
             }
             "BertNormalizer" => {
@@ -129,6 +135,13 @@ impl Read {
             }
             other => return Err(refuse(format!("normalizer {other:?} is not supported"))),
         };
+        if self.pipeline.normalizers.len() == MAX_NORMALIZERS {
+            return Err(TokenizerError::TooLarge {
+                what: "the number of normalizers",
+                found: MAX_NORMALIZERS + 1,
+                limit: MAX_NORMALIZERS,
+            });
+        }
         self.pipeline.normalizers.push(step);
         Ok(())
     }

@@ -11,6 +11,8 @@ use std::path::PathBuf;
 /// What waits for attempts, made by whoever runs them: all on this machine.
 #[derive(Clone, Debug)]
 pub struct Sinks {
+    /// Whether there is a loopback interface; if not, attempts at it find nothing to be made at.
+    pub loopback: bool,
     /// A TCP listener on the loopback interface.
     pub tcp: SocketAddrV4,
     /// A UDP socket on the loopback interface.
@@ -102,11 +104,15 @@ impl Inherited {
     /// # Errors
     /// The sinks cannot be reached.
     pub fn open(sinks: &Sinks) -> io::Result<Inherited> {
-        let connection = std::net::TcpStream::connect(sinks.tcp)?;
+        let connection = match std::net::TcpStream::connect(sinks.tcp) {
+            Ok(connection) => leave_open(connection.as_raw_fd())?,
+            Err(_) if !sinks.loopback => -1,
+            Err(e) => return Err(e),
+        };
         let socket = |kind| socket(kind).and_then(|fd| leave_open(fd.0));
         let fresh = || socket(libc::SOCK_STREAM);
         Ok(Inherited {
-            connection: leave_open(connection.as_raw_fd())?,
+            connection,
             udp: socket(libc::SOCK_DGRAM)?,
             fresh: [fresh()?, fresh()?, fresh()?],
         })
@@ -121,7 +127,10 @@ impl Targets {
     /// No listener can be made.
     pub fn open(sinks: Sinks, inherited: Inherited) -> io::Result<Targets> {
         let kept = Kept {
-            listener: listener()?,
+            listener: match listener() {
+                Err(_) if !sinks.loopback => -1,
+                listener => listener?,
+            },
             terminal: terminal().unwrap_or(-1),
             program: in_memory(&super::programs::elf()).unwrap_or(-1),
             garbage: in_memory(b"no program").unwrap_or(-1),

@@ -195,7 +195,15 @@ fn no_way_out_is_on_a_list() {
     ];
     for mode in [Mode::Run, Mode::Chat, Mode::Serve, Mode::Pack] {
         let filter = filter(mode);
-        for (name, number) in ways {
+        // Beneath a folder, which Landlock sees to.
+        let left = |name: &str| {
+            mode == Mode::Pack
+                && ["rename", "renameat", "unlink", "unlinkat"].contains(&name)
+                && lists::PACK
+                    .iter()
+                    .any(|(call, ..)| call.strip_prefix("SYS_") == Some(name))
+        };
+        for (name, number) in ways.into_iter().filter(|(name, _)| !left(name)) {
             // PR_SET_SECCOMP as the first argument, for prctl; nothing for the others.
             let arguments = [22, 0, 0, 0, 0, 0];
             assert_eq!(
