@@ -113,7 +113,7 @@ fn kills_at_random_moments_lose_no_finished_record() {
     let (mut torn, mut unvouched, mut finished_in_all) = (0, 0, 0);
     for kill in 0..kills {
         // Not ever longer.
-        if kill % 50 == 49 {
+        if kill % 20 == 19 {
             place = Place::with(0);
         }
         let before = open_as(place.path(), Access::Read, PASSPHRASE, None)
