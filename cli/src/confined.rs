@@ -126,7 +126,7 @@ impl Begun {
     }
 
     /// Without confinement, if that is the user's wish, there is no report.
-    fn confine(self, rules: &Confinement) -> anyhow::Result<Option<Report>> {
+    pub(crate) fn confine(self, rules: &Confinement) -> anyhow::Result<Option<Report>> {
         if self.how.no_sandbox {
             return Ok(None);
         }

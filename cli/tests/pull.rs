@@ -438,13 +438,16 @@ fn a_fetch_for_a_prompt_sees_nothing_of_it() {
     use std::os::unix::fs::PermissionsExt;
     let mut home = Home::new();
     // It may write to the store, and nowhere else.
+    let outside = home.path().join("outside");
     let (bin, seen) = (home.path().join("bin"), home.store("seen"));
     std::fs::create_dir_all(&bin).unwrap();
     let pip = format!(
         "#!/bin/sh\ncd {}\ntr '\\0' '\\n' </proc/$PPID/cmdline >argv\n\
          ls -l /proc/$PPID/fd /proc/$$/fd >files 2>/dev/null\n\
-         {{ env; tr '\\0' '\\n' </proc/$PPID/environ; }} >environment 2>/dev/null\nexit 1\n",
-        seen.display()
+         {{ env; tr '\\0' '\\n' </proc/$PPID/environ; }} >environment 2>/dev/null\n\
+         echo >{} 2>/dev/null\nexit 1\n",
+        seen.display(),
+        outside.display()
     );
     std::fs::create_dir_all(&seen).unwrap();
     std::fs::write(bin.join("python3"), pip).unwrap();
@@ -475,6 +478,12 @@ fn a_fetch_for_a_prompt_sees_nothing_of_it() {
     assert!(read("argv").contains("pull"), "{}", read("argv"));
     assert!(read("files").contains("/dev/null"), "{}", read("files"));
     assert!(read("environment").contains("HOB_HOME"));
+    let report = home.run(&["privacy", "--json"]).out;
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    match report["landlock_abi"].as_u64() {
+        Some(1..) => assert!(!outside.exists()),
+        _ => println!("no Landlock here; writing elsewhere is not tested"),
+    }
     for name in ["argv", "files", "environment"] {
         assert!(!read(name).contains("canary"), "{name}: {}", read(name));
     }

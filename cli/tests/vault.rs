@@ -461,12 +461,16 @@ fn an_older_copy_is_refused_with_an_anchor() {
     assert!(place.fails(&["show", "v"]).contains("TAMPERED"));
     std::fs::write(&file, &bytes[..last]).unwrap();
     assert!(place.fails(&["show", "v"]).contains("TRUNCATED"));
+    let salvaged = place.vault(&["export", "v", "1", "--salvage"]);
+    assert!(text(&salvaged.stderr).contains("TRUNCATED"));
+    let salvaged: Value = serde_json::from_slice(&salvaged.stdout).unwrap();
+    assert_eq!(said(&salvaged)[0], ("user".to_owned(), "One?".to_owned()));
 }
 
 #[test]
 fn a_passphrase_is_typed_unseen() {
     let place = Place::new();
-    let mut t = Terminal::new(80, 24, &place.chat(&["--vault", "v", "--color", "never"]));
+    let mut t = Terminal::new(120, 24, &place.chat(&["--vault", "v", "--color", "never"]));
     t.expect("Passphrase of the new vault v:");
     t.keys("häßliche\u{7f}\u{7f}\u{7f} zebra\r");
     t.expect("The same again:");

@@ -86,7 +86,9 @@ impl ModelFile {
     }
 
     fn mapped(path: &Path, mapping: Arc<Mapping>) -> Result<ModelFile> {
-        let file = ModelFile::from_bytes(path, Bytes::new(mapping.clone()))?;
+        let file = ModelFile::from_bytes(path, Bytes::new(mapping.clone()));
+        mapping.check_in_use()?;
+        let file = file?;
         Ok(ModelFile {
             mapping: Some(mapping),
             ..file
@@ -312,8 +314,8 @@ fn open_directory(dir: &Path, keep: Keep) -> Result<ModelFiles> {
 /// # Errors
 /// The system's; or the file is larger than such files are.
 pub fn read_side(path: &Path, file: File) -> Result<Bytes> {
-    let meta = file.metadata().map_err(|e| Error::io(path, "stat", e))?;
-    check_side(path, meta.len())?;
+    let id = FileId::of_open(&file).map_err(|e| Error::io(path, "stat", e))?;
+    check_side(path, id.size)?;
     read_owned_of(file, path)
 }
 

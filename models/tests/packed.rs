@@ -426,3 +426,52 @@ fn a_disk_that_is_too_small_is_noticed_before_anything_is_written() {
     );
     assert_eq!(entries(dir.path()), [".hob.lock", "m.gguf"]);
 }
+
+/// A source that is cut short while it is read is that error, whatever else seems wrong then, and nothing
+/// is left.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_file_that_is_cut_short_is_neither_packed_nor_called_damaged() {
+    hob_models::mapping::guard_mappings().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let whole = sample();
+    let cut = |path: &Path, left: u64| {
+        let mut permissions = std::fs::metadata(path).unwrap().permissions();
+        #[allow(clippy::permissions_set_readonly_false)]
+        // for a moment, in a folder of the test's own
+        permissions.set_readonly(false);
+        std::fs::set_permissions(path, permissions).unwrap();
+        let file = std::fs::File::options().write(true).open(path).unwrap();
+        file.set_len(left).unwrap();
+    };
+    let expect = Some(Sha256::digest(&whole).into());
+    for left in [0, 10, 5000, whole.len() as u64 / 2, whole.len() as u64 - 1] {
+        let src = put(dir.path(), "src.gguf", &whole);
+        let dst = dir.path().join("packed.hob");
+        let file = open(&src);
+        cut(&src, left);
+        let options = PackOptions { hash: true, expect };
+        let failed = pack_file(&file, &dst, options, &()).unwrap_err();
+        assert!(matches!(failed, Error::CutShort { .. }), "{left}: {failed}");
+        assert!(!dst.exists());
+
+        let src = put(dir.path(), "src.gguf", &whole);
+        pack_file(&open(&src), &dst, HASHED, &()).unwrap();
+        let packed = open(&dst);
+        cut(&dst, left);
+        for failed in [
+            verify(&packed, &()).unwrap_err(),
+            unpack_to(&packed, &mut Vec::new(), &()).unwrap_err(),
+            Weights::parse(ModelFiles::from_parts(
+                dir.path(),
+                vec![packed],
+                Default::default(),
+            ))
+            .map(|_| ())
+            .unwrap_err(),
+        ] {
+            assert!(matches!(failed, Error::CutShort { .. }), "{left}: {failed}");
+        }
+        std::fs::remove_file(&dst).unwrap();
+    }
+}

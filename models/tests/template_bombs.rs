@@ -102,7 +102,6 @@ fn bombs() -> Vec<String> {
         "{% block a %}{{ self.a() }}{% endblock %}",
         // What Python has and no template needs.
         "{{ messages.__class__.__mro__[1].__subclasses__() }}",
-        "{{ ''.__class__ }}",
         "{{ namespace.__init__.__globals__ }}",
         "{{ lipsum(99999) }}",
         "{{ 'x'.expandtabs(999999999) }}",
@@ -112,8 +111,6 @@ fn bombs() -> Vec<String> {
         "{{ 1 / 0 }}",
         "{{ 1 // 0 }}",
         "{{ 5 % 0 }}",
-        "{{ 2 ** -99999999 ** 9 }}",
-        "{{ 10**38 }}",
         "{{ -170141183460469231731687303715884105728 - 1 }}",
         "{{ range(0, 10, 0) | list }}",
         "{{ [1, 2, 3][::0] }}",
@@ -125,7 +122,6 @@ fn bombs() -> Vec<String> {
         "{{ range(10**9) | join }}",
         "{{ 'x'.join(range(10**9) | map('string')) }}",
         // Filters and methods with what they cannot bear.
-        "{{ 'x' | truncate(-10**30) }}",
         "{{ ('x ' * 99999) | wordwrap(1) | wordwrap(1) | replace(' ', 'x' * 99999) }}",
         "{{ ('x' * 99999) | batch(1) | list | batch(1) | list | tojson(indent=99999) }}",
         "{{ ([{'a': 'x' * 9999}] * 9999) | groupby('a') | tojson }}",
@@ -139,7 +135,6 @@ fn bombs() -> Vec<String> {
         "{{ '%s' % (('%s' * 99999) % (('x' * 9999,) * 99999)) }}",
         "{{ ('x' * 99999).split('') }}",
         "{{ ('x,' * 99999).split(',') | map('center', 99999) | join }}",
-        "{{ ('ab' * 99999).title().upper().lower().swapcase().replace('a', 'b' * 99999) }}",
     ]
     .map(str::to_owned)
     .into();
@@ -158,8 +153,6 @@ fn bombs() -> Vec<String> {
         doubling("'x'", "n.x.join([n.x, n.x, n.x])", ""),
         doubling("'x y'", "n.x.split() | join(n.x)", ""),
         doubling("'ab'", "n.x.center(n.x | length * 2)", ""),
-        doubling("'a\\n'", "n.x | indent(n.x | length)", ""),
-        doubling("1.0e300", "n.x * n.x", "{{ n.x | int }}"),
         doubling("3", "n.x * n.x", ""),
         "{% set ns = namespace(x='x') %}{% for i in range(60) %}{% set ns.x %}{{ ns.x }}{{ ns.x }}{% endset %}{% endfor %}".into(),
         "{% macro f(n, x) %}{% if n %}{{ f(n - 1, x ~ x) }}{% else %}{{ x }}{% endif %}{% endmacro %}{{ f(60, 'x') }}".into(),
@@ -214,17 +207,13 @@ fn bombs() -> Vec<String> {
 #[test]
 fn bombs_are_refused() {
     let bombs = bombs();
-    assert!(bombs.len() > 40);
+    assert!(bombs.len() > 140, "{}", bombs.len());
     let mut rendered = Vec::new();
     for bomb in &bombs {
         let name: String = bomb.chars().take(100).collect();
         // Text that a message brings, and long one.
         for content in ["x", &"<|a|> ".repeat(20_000)] {
-            let t0 = std::time::Instant::now();
             let found = render(bomb, content);
-            if t0.elapsed().as_millis() > 150 {
-                eprintln!("{:?} {} {name}", t0.elapsed(), content.len());
-            }
             assert_ne!(found, Err(TemplateError::Defect), "{name}");
             if let Ok(bytes) = found {
                 rendered.push(format!("{name}: {bytes} bytes"));
@@ -246,6 +235,12 @@ fn what_is_only_odd_is_rendered() {
         format!("{{{{ {}1{} }}}}", "(".repeat(60), ")".repeat(60)),
         format!("{{% if 0 %}}{}{{% endif %}}", "{%elif 0%}".repeat(10_000)),
         "{{ -10**30 }}{{ 'x' * 99999 }}".to_owned(),
+        "{{ 10**38 }}{{ 1e308 * 1e308 }}{{ 2 ** -99999999 ** 9 }}".to_owned(),
+        "{{ 'x' | truncate(-10**30) }}{{ ''.__class__ }}".to_owned(),
+        "{{ ('ab' * 99999).title().upper().lower().swapcase().replace('a', 'b' * 99999) }}"
+            .to_owned(),
+        doubling("'a\\n'", "n.x | indent(n.x | length)", ""),
+        doubling("1.0e300", "n.x * n.x", "{{ n.x }}"),
     ] {
         assert!(render(&odd, "x").is_ok(), "{odd:.40}");
     }

@@ -26,6 +26,7 @@ const LONGEST: u64 = 1 << 20;
 const THREADS: usize = 4;
 
 /// Listens, then confines the process: single-threaded, and before anybody is answered.
+#[expect(clippy::disallowed_methods, reason = "a server makes one socket")]
 pub fn listen(address: SocketAddr, models: &Path) -> Result<(TcpListener, Report), Failure> {
     privacy::shed()?;
     let listener = TcpListener::bind(address)?;

@@ -19,21 +19,22 @@
 //! and so other answers. There is no checksum, because a state contains its conversation and belongs into
 //! something encrypted and authenticated, which detects any change.
 
+mod buffer;
+
 use crate::engine::{Engine, Inner};
 use crate::lower::Loaded;
 use crate::session::{Session, SessionOptions};
+use buffer::{Ahead, Gather};
 use hob_kernels::kv::KvElem;
 use hob_kernels::private::{Content, PrivateVec};
 use hob_kernels::program::KvCache;
 use sha2::{Digest, Sha256};
 use std::fmt::{self, Write as _};
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, Read, Write};
 
 const MAGIC: [u8; 8] = *b"hobstate";
 const VERSION: u32 = 1;
 const HEADER_BYTES: usize = 64;
-/// Small pieces are gathered to so many bytes; pages are larger, and are not copied.
-const BUFFER_BYTES: usize = 64 << 10;
 /// Weights are hashed in pieces of so many bytes, each by one thread.
 const PIECE_BYTES: usize = 1 << 20;
 
@@ -167,8 +168,7 @@ impl Engine {
         let kv_bytes = KvCache::held_bytes(&self.inner.layouts, header.tokens);
         let values = (header.tokens as u64).saturating_add(header.logits as u64);
         let rest = values.saturating_mul(4).saturating_add(kv_bytes);
-        // Small pieces are read many at a time, and nothing beyond the state is.
-        let mut from = BufReader::with_capacity(BUFFER_BYTES, from.take(rest));
+        let mut from = Ahead::new(from, rest);
         let vocab = self.model().hparams.vocab;
         let no_memory = || StateError::Memory(rest);
         let (mut tokens, mut has_room) = (PrivateVec::new(Content::Tokens), true);
@@ -187,7 +187,7 @@ impl Engine {
         .ok_or(StateError::Malformed("a logit is not a number"))?;
         has_room.then_some(()).ok_or_else(no_memory)?;
         let layouts = self.inner.layouts.clone();
-        let cache = KvCache::filled(layouts, header.tokens, |part| from.read_exact(part))?;
+        let cache = KvCache::filled(layouts, header.tokens, |part| from.read(part))?;
         let cache = cache.ok_or_else(no_memory)?;
         Ok(Session::with_state(
             self.inner.clone(),
@@ -208,20 +208,20 @@ impl Session {
         let (engine, cache, logits) = (self.engine(), self.cache(), self.logits());
         let tokens = self.tokens();
         let parts = cache.held(tokens.len()).ok_or(StateError::Lost)?;
-        let mut to = BufWriter::with_capacity(BUFFER_BYTES, to);
+        let mut to = Gather::new(to);
         let header = Header {
             tokens: tokens.len(),
             logits: logits.len(),
         };
-        to.write_all(&header.to_bytes(&engine))?;
+        to.write(&header.to_bytes(&engine))?;
         for id in tokens {
-            to.write_all(&id.to_le_bytes())?;
+            to.write(&id.to_le_bytes())?;
         }
         for logit in logits {
-            to.write_all(&logit.to_le_bytes())?;
+            to.write(&logit.to_le_bytes())?;
         }
         for part in parts {
-            to.write_all(part)?;
+            to.write(part)?;
         }
         Ok(to.flush()?)
     }
@@ -308,7 +308,7 @@ fn kv_code(elem: KvElem) -> u32 {
 
 /// Reads `n` values of four bytes; `None` at the first that `take` refuses.
 fn read_values(
-    from: &mut impl Read,
+    from: &mut Ahead<impl Read>,
     n: usize,
     mut take: impl FnMut([u8; 4]) -> bool,
 ) -> Result<Option<()>, StateError> {
@@ -317,7 +317,7 @@ fn read_values(
     while left > 0 {
         let now = left.min(bytes.len() / 4);
         let bytes = bytes.get_mut(..4 * now).unwrap_or_default(); // `now` is at most its length
-        from.read_exact(bytes)?;
+        from.read(bytes)?;
         let (values, _) = bytes.as_chunks();
         if !values.iter().all(|value| take(*value)) {
             return Ok(None);

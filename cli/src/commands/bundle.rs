@@ -15,7 +15,7 @@ use crate::bundle::{self, Bundle, BundleError, BundledModel, Written};
 use crate::intake::{self, Original, PACKING_SPACE};
 use crate::model::{on_all_cores, settle};
 use crate::store::{Arrival, How, Installed, ModelKind, Store, StoreError, StoredFile, Verified};
-use crate::terminal::{Plain, bytes};
+use crate::terminal::{PlainJson, PlainLine, bytes};
 use crate::view::View;
 use crate::workshop::Workshop;
 
@@ -98,9 +98,9 @@ pub(crate) fn run(args: &BundleArgs) -> anyhow::Result<()> {
             let bundle = open(&args.file)?;
             if !args.json {
                 for model in &bundle.index.models {
-                    println!("{}", Plain(&line(model)));
+                    println!("{}", PlainLine(&line(model)));
                     for file in &model.files {
-                        let (size, name) = (bytes(file.size), Plain(&file.original));
+                        let (size, name) = (bytes(file.size), PlainLine(&file.original));
                         println!("  {}  {name}, {size}", file.sha256);
                     }
                 }
@@ -143,7 +143,7 @@ fn say(
         let report = json!({
             "path": path, "bytes": bytes, "index_sha256": sha256.to_string(), "models": models,
         });
-        println!("{report:#}");
+        println!("{:#}", PlainJson(&report));
     } else {
         println!("SHA-256 of the index: {sha256}");
     }

@@ -20,6 +20,7 @@ mod show;
 #[cfg(target_os = "linux")]
 mod sinks;
 
+use crate::terminal::PlainJson;
 use clap::Args;
 use std::process::ExitCode;
 
@@ -120,7 +121,7 @@ pub(crate) fn run(args: &PrivacyArgs) -> anyhow::Result<ExitCode> {
                 verify: args.verify,
             })?;
             match args.json {
-                true => println!("{}", serde_json::to_string_pretty(&show::json(&proof))?),
+                true => println!("{:#}", PlainJson(&show::json(&proof))),
                 false => print!("{}", show::text(&proof, args.all)),
             }
             proof.is_proven()

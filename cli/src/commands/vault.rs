@@ -10,16 +10,17 @@ mod export;
 mod show;
 mod unlock;
 
-pub(crate) use unlock::{new_vault, unlock};
+pub(crate) use unlock::{NewVault, unlock};
 
+use crate::confined::{Begun, ConfinementArgs};
 use crate::store::Store;
-use crate::terminal::{Plain, bytes};
+use crate::terminal::{Plain, PlainJson, bytes};
+use crate::vault::History;
 use crate::vault::{
-    Access, Closed, Master, Opened, Passphrase, PassphraseArgs, Vault, VaultName, Vaults, missing,
+    Access, Closed, Opened, Passphrase, PassphraseArgs, VaultName, Vaults, missing,
 };
-use anyhow::Context;
 use clap::{Args, Subcommand};
-use hob::privacy::{self, Mode};
+use hob::privacy::Mode;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::PathBuf;
@@ -77,6 +78,8 @@ struct CreateArgs {
     name: String,
     #[command(flatten)]
     passphrase: PassphraseArgs,
+    #[command(flatten)]
+    confinement: ConfinementArgs,
 }
 
 /// Which vault, and what opens it.
@@ -90,6 +93,8 @@ struct VaultRef {
     /// vault is refused
     #[arg(long, value_name = "FILE")]
     anchor: Option<PathBuf>,
+    #[command(flatten)]
+    confinement: ConfinementArgs,
 }
 
 /// Runs `hob vault`.
@@ -106,28 +111,41 @@ pub(crate) fn run(args: &VaultArgs) -> anyhow::Result<()> {
     }
 }
 
-impl VaultRef {
-    /// Opens the vault's file, in a process that nobody can look into; and the passphrase, if a file has it.
-    fn open(&self, access: Access) -> anyhow::Result<(Closed, Option<Passphrase>)> {
-        let name = VaultName::new(&self.name)?;
-        let given = self.passphrase.given()?;
-        privacy::shed().context("cannot protect this process")?;
-        let store = Store::open()?;
-        let vaults = Vaults::find(store.root())?.ok_or_else(|| missing(&name, [].into_iter()))?;
-        Ok((vaults.open(&name, access)?, given))
-    }
-
-    /// Opens it and reads all that it has.
-    fn read(&self, access: Access) -> anyhow::Result<(Opened, crate::vault::History)> {
-        let (closed, given) = self.open(access)?;
-        unlock(closed, given, self.anchor.as_deref())
-    }
+/// A vault whose file is open, and what opens it, in a process that nobody can look into and that is not yet
+/// confined.
+struct Found {
+    begun: Begun,
+    closed: Closed,
+    /// The passphrase, if a file has it.
+    given: Option<Passphrase>,
 }
 
-/// Gives up what a command does not need any more.
-fn confine(mode: Mode) -> anyhow::Result<()> {
-    privacy::confine(mode).context("cannot confine this process")?;
-    Ok(())
+impl VaultRef {
+    fn open(&self, access: Access) -> anyhow::Result<Found> {
+        let name = VaultName::new(&self.name)?;
+        let given = self.passphrase.given()?;
+        let begun = self.confinement.begin()?;
+        let store = Store::open()?;
+        let vaults = Vaults::find(store.root())?.ok_or_else(|| missing(&name, [].into_iter()))?;
+        let closed = vaults.open(&name, access)?;
+        Ok(Found {
+            begun,
+            closed,
+            given,
+        })
+    }
+
+    /// Opens it, reads all that it has, and gives up what these rules do not leave.
+    fn read(&self, access: Access, rules: Mode) -> anyhow::Result<(Opened, History)> {
+        let Found {
+            begun,
+            closed,
+            given,
+        } = self.open(access)?;
+        let read = unlock(closed, given, self.anchor.as_deref())?;
+        begun.confine(&rules.into())?;
+        Ok(read)
+    }
 }
 
 fn list(args: &ListArgs) -> anyhow::Result<()> {
@@ -145,7 +163,7 @@ fn list(args: &ListArgs) -> anyhow::Result<()> {
         let all = found.iter().map(|(name, metadata)| {
             json!({ "name": name.as_str(), "bytes": metadata.len(), "written": written(metadata) })
         });
-        writeln!(out, "{:#}", Value::from(all.collect::<Vec<_>>()))?;
+        writeln!(out, "{:#}", PlainJson(&all.collect::<Value>()))?;
         return Ok(());
     }
     if found.is_empty() {
@@ -172,9 +190,11 @@ fn list(args: &ListArgs) -> anyhow::Result<()> {
 fn create(args: &CreateArgs) -> anyhow::Result<()> {
     let name = VaultName::new(&args.name)?;
     let given = args.passphrase.given()?;
-    privacy::shed().context("cannot protect this process")?;
+    let begun = args.confinement.begin()?;
     let vaults = Vaults::make(Store::open()?.root())?;
-    let (_vault, _master): (Vault, Master) = new_vault(vaults, &name, given)?;
+    let new = NewVault::ask(vaults, &name, given)?;
+    begun.confine(&Mode::Broker.into())?;
+    new.make()?;
     eprintln!("hob: made the vault {}", name.as_str());
     Ok(())
 }

@@ -5,6 +5,10 @@ use super::kdf::{MAX_LANES, MAX_MEMORY_KIB, MAX_PASSES};
 use std::io;
 use std::path::PathBuf;
 
+/// What to do with a vault that is not whole.
+const RESTORE: &str =
+    "restore it from a backup (`hob vault export --salvage` writes what can still be read)";
+
 /// Why a vault could not be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum VaultError {
@@ -56,22 +60,21 @@ pub(crate) enum VaultError {
     EmptyPassphrase,
     #[error(
         "TAMPERED: both of the vault's heads, which say how many records there are, are damaged or missing: what follows cannot \
-         be trusted; restore the vault from a backup"
+         be trusted; {RESTORE}"
     )]
     HeadsDamaged,
     #[error(
         "TAMPERED: record {record} of {of} is not what was written (changed, moved, or damaged by the disk): the vault is not \
-         opened; restore it from a backup"
+         opened; {RESTORE}"
     )]
     Tampered { record: u64, of: u64 },
     #[error(
-        "TRUNCATED: the vault's head vouches for {of} records, and {found} are there: the vault is not opened; restore it \
-         from a backup"
+        "TRUNCATED: the vault's head vouches for {of} records, and {found} are there: the vault is not opened; {RESTORE}"
     )]
     Truncated { found: u64, of: u64 },
     #[error(
-        "TAMPERED: the vault's head vouches for {of} records, and there are more, which no honest writer leaves: an older head was put \
-         in its place; restore the vault from a backup"
+        "TAMPERED: the vault's head vouches for {of} records, and there are more, which no honest writer leaves: an older head \
+         was put in its place; {RESTORE}"
     )]
     OldHead { of: u64 },
     #[error(

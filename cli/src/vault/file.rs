@@ -125,6 +125,33 @@ impl Closed {
         anchor: Option<&Path>,
         take: &mut dyn FnMut(ConversationId, Entry),
     ) -> Result<Opened, VaultError> {
+        let (opened, damage) = self.read_as_far_as_possible(master, anchor, take)?;
+        match damage {
+            Some(damage) => Err(damage),
+            None => Ok(opened),
+        }
+    }
+
+    /// Reads what can be read of a vault that [`Closed::read`] refuses: all records before the first one that is
+    /// not as it was written. Gives why that one is refused.
+    pub(crate) fn salvage(
+        self,
+        master: Master,
+        take: &mut dyn FnMut(ConversationId, Entry),
+    ) -> Result<(Opened, Option<VaultError>), VaultError> {
+        let read_only = Closed {
+            access: Access::Read,
+            ..self
+        };
+        read_only.read_as_far_as_possible(master, None, take)
+    }
+
+    fn read_as_far_as_possible(
+        self,
+        master: Master,
+        anchor: Option<&Path>,
+        take: &mut dyn FnMut(ConversationId, Entry),
+    ) -> Result<(Opened, Option<VaultError>), VaultError> {
         let path = self.vaults.path(&self.name);
         let (slots, heads) = read_slots(&self.file).map_err(io_error("read", &path))?;
         let headers = slots.map(|slot| Header::read(&slot));
@@ -151,22 +178,32 @@ impl Closed {
             .enumerate()
             .filter_map(|(i, h)| Some((i, (*h)?)));
         let newest = newest.max_by_key(|(_, head)| head.generation);
-        let (place, head) = newest.ok_or(VaultError::HeadsDamaged)?;
+        let (place, head) = match newest {
+            Some((place, head)) => (place, Some(head)),
+            None => (0, None),
+        };
         if opened.iter().any(Option::is_none) {
             findings.push(Finding::Head);
         }
 
-        let (chain, end, len) = walk(&self.file, &path, &keys.record, id, &head, take)?;
-        if len > end {
+        let vouched = head.as_ref();
+        let (chain, end, len, damage) = walk(&self.file, &path, &keys.record, id, vouched, take)?;
+        let head = head.unwrap_or(Head {
+            records: chain.records,
+            last_tag: chain.last_tag,
+            generation: 0,
+            time: 0,
+        });
+        if len > end && damage.is_none() {
             findings.push(Finding::TornTail { bytes: len - end });
         }
         let anchor = match anchor {
-            Some(path) => {
+            Some(path) if damage.is_none() => {
                 let (anchor, made) = Anchor::check(path, &id, &head)?;
                 findings.extend(made.then_some(Finding::NewAnchor));
                 Some(anchor)
             }
-            None => None,
+            _ => None,
         };
         let mut vault = Vault {
             vaults: self.vaults,
@@ -182,7 +219,7 @@ impl Closed {
             anchor,
             stopped: false,
         };
-        if !is_read_only {
+        if !is_read_only && damage.is_none() {
             for (i, header) in headers.iter().enumerate() {
                 let is_foreign = matches!(header, Ok(h) if !is_older(h));
                 if !is_same(header) && !is_foreign {
@@ -198,13 +235,14 @@ impl Closed {
                 vault.write_head(chain, head.time)?;
             }
         }
-        Ok(Opened {
+        let opened = Opened {
             time: head.time,
             records: chain.records,
             vault,
             master,
             findings,
-        })
+        };
+        Ok((opened, damage))
     }
 }
 
@@ -407,35 +445,38 @@ fn try_passphrase(
 }
 
 /// Reads all records, which must be those that the head vouches for, and at most one more. Gives the
-/// chain, where it ends, and the length of the file.
+/// chain, where it ends, the length of the file, and what is wrong, if anything is.
 fn walk(
     file: &File,
     path: &Path,
     key: &Key,
     id: VaultId,
-    head: &Head,
+    head: Option<&Head>,
     take: &mut dyn FnMut(ConversationId, Entry),
-) -> Result<(Chain, u64, u64), VaultError> {
+) -> Result<(Chain, u64, u64, Option<VaultError>), VaultError> {
     let failed = |e| io_error("read", path)(e);
     let len = length(file).map_err(failed)?;
     let mut reader = BufReader::with_capacity(1 << 18, file);
     reader.seek(SeekFrom::Start(RECORDS)).map_err(failed)?;
-    let (mut chain, mut end, of) = (Chain::new(id), RECORDS, head.records);
-    if of == 0 && head.last_tag != chain.last_tag {
-        return Err(VaultError::HeadsDamaged);
-    }
+    let (mut chain, mut end) = (Chain::new(id), RECORDS);
+    let of = head.map_or(u64::MAX, |head| head.records);
+    let mut damage = None;
     loop {
-        let record = chain.records + 1;
+        let before = chain;
+        let record = before.records + 1;
         let next = chain.next(key, &mut reader, len.saturating_sub(end));
         match next.map_err(|e| match e {
             ReadError::Disk(e) => failed(e),
             ReadError::Record(e) => e,
         })? {
-            Next::Record { .. } if record == of && chain.last_tag != head.last_tag => {
-                return Err(VaultError::Tampered { record, of });
+            // Another record than the one that the head has seen.
+            Next::Record { .. }
+                if head.is_some_and(|h| record == of && chain.last_tag != h.last_tag) =>
+            {
+                damage = Some(VaultError::Tampered { record, of });
             }
             Next::Record { .. } if record > of.saturating_add(1) => {
-                return Err(VaultError::OldHead { of });
+                damage = Some(VaultError::OldHead { of });
             }
             Next::Record {
                 conversation,
@@ -444,14 +485,19 @@ fn walk(
             } => {
                 end += size;
                 take(conversation, entry);
+                continue;
             }
             Next::Short if record <= of => {
                 let found = record - 1;
-                return Err(VaultError::Truncated { found, of });
+                damage = Some(VaultError::Truncated { found, of });
             }
-            Next::Wrong if record <= of => return Err(VaultError::Tampered { record, of }),
-            Next::Short | Next::Wrong => return Ok((chain, end, len.max(end))),
+            Next::Wrong if record <= of => damage = Some(VaultError::Tampered { record, of }),
+            Next::Short | Next::Wrong => {}
         }
+        if head.is_none() {
+            damage = Some(VaultError::HeadsDamaged);
+        }
+        return Ok((before, end, len.max(end), damage));
     }
 }
 

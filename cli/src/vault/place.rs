@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! NAME.vault         a vault (0600)
-//! NAME.ID.kv         a snapshot of one of its conversations (0600)
+//! NAME.ID.kv         a snapshot of one of its conversations, or an empty file for the next one (0600)
 //! .NAME.vault.new    a vault being written, to take NAME's place
 //! .NAME.vault.old    a vault being erased: its place is taken, or it was deleted
 //! .lock              held while files change their names

@@ -19,6 +19,7 @@ use super::entry::{SnapshotId, SnapshotRef};
 use super::seal::{self, NONCE, TAG};
 use super::secret::Key;
 use hob::{Engine, Session, SessionOptions, StateError};
+use hob_models::mapping::FileId;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -220,7 +221,7 @@ fn read_chunks(
     if at.digest != *engine.fingerprint().as_bytes() {
         return Err(SnapshotError::OtherModel);
     }
-    let (len, each) = (file.metadata()?.len(), chunk_bytes(text) as u64);
+    let (len, each) = (FileId::of_open(file)?.size, chunk_bytes(text) as u64);
     let count = len / each;
     if count == 0 || !len.is_multiple_of(each) {
         return Err(SnapshotError::Length);

@@ -308,6 +308,34 @@ mod linux {
     mod tests {
         use super::*;
 
+        /// What is no map's goes to whoever was there before, with all that it was told.
+        #[test]
+        fn other_faults_go_to_the_handler_before() {
+            static SEEN: AtomicUsize = AtomicUsize::new(0);
+            extern "C" fn with_info(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
+                let known = signal == 7 && info.is_null() && context == ptr::dangling_mut();
+                SEEN.fetch_add(if known { 1 } else { 1000 }, SeqCst);
+            }
+            extern "C" fn plain(signal: c_int) {
+                SEEN.fetch_add(if signal == 7 { 10 } else { 1000 }, SeqCst);
+            }
+            let before = |handler: usize, flags: c_int, code: c_int| {
+                // SAFETY: all bytes zero is a value of this structure.
+                let mut action: sigaction = unsafe { std::mem::zeroed() };
+                (action.sa_sigaction, action.sa_flags) = (handler, flags);
+                let ours = Box::into_raw(Box::new(action));
+                let others = PREVIOUS.swap(ours, SeqCst);
+                hand_on(7, code, ptr::null_mut(), ptr::dangling_mut());
+                PREVIOUS.store(others, SeqCst);
+            };
+            before(with_info as *const () as usize, libc::SA_SIGINFO, 2);
+            before(plain as *const () as usize, 0, 2);
+            // Sent by a process, and ignored.
+            before(libc::SIG_IGN, 0, 0);
+            assert_eq!(SEEN.load(SeqCst), 11);
+            assert!(!zero_from(ptr::from_ref(&SEEN) as usize));
+        }
+
         #[test]
         fn slots_are_found_by_their_addresses_and_free_again_after() {
             // Addresses that no program has; more of them than one chunk holds.

@@ -167,11 +167,13 @@ fn unpack(packed: &ModelFile, out: &mut (dyn Write + Send), watch: &dyn Watch) -
     // Hashing, on one core, sets the pace: a few pieces ahead are enough, on however many cores.
     let batch = (rayon::current_num_threads() * 4).clamp(4, 16);
     let mut hasher = Sha256::new();
-    let mut before: Vec<Vec<u8>> = Vec::new();
+    // Used again for each batch: a buffer of megabytes costs more to get and to give back than to fill.
+    let mut now = vec![Vec::new(); batch];
+    let (mut before, mut n_before) = (now.clone(), 0);
     for jobs in jobs.chunks(batch).chain([&[] as &[Job]]) {
         meter.go_on()?;
         let mut put = || -> Result<()> {
-            for piece in &before {
+            for piece in before.iter().take(n_before) {
                 hasher.update(piece);
                 out.write_all(piece)
                     .map_err(|e| Error::io(&packed.path, "write the original of", e))?;
@@ -180,13 +182,14 @@ fn unpack(packed: &ModelFile, out: &mut (dyn Write + Send), watch: &dyn Watch) -
             Ok(())
         };
         let unpack = || {
-            jobs.par_iter()
-                .map(|job| unpack_piece(packed, &bytes, job))
-                .collect()
+            let pieces = jobs.par_iter().zip(now.par_iter_mut());
+            pieces.try_for_each(|(job, to)| unpack_piece(packed, &bytes, job, to))
         };
-        let (put, unpacked): (_, Result<Vec<_>>) = rayon::join(&mut put, unpack);
+        let (put, unpacked) = rayon::join(&mut put, unpack);
         put?;
-        before = unpacked?;
+        unpacked?;
+        std::mem::swap(&mut now, &mut before);
+        n_before = jobs.len();
     }
     let found: [u8; 32] = hasher.finalize().into();
     match preamble.sha256 {
@@ -199,23 +202,23 @@ fn unpack(packed: &ModelFile, out: &mut (dyn Write + Send), watch: &dyn Watch) -
     }
 }
 
-fn unpack_piece(packed: &ModelFile, bytes: &Bytes, job: &Job) -> Result<Vec<u8>> {
+fn unpack_piece(packed: &ModelFile, bytes: &Bytes, job: &Job, to: &mut Vec<u8>) -> Result<()> {
     let Some(from) = bytes.slice(job.range.clone()) else {
-        return Ok(Vec::new());
+        to.clear();
+        return Ok(());
     }; // jobs stay within the file
-    let mut to = vec![0; from.len()];
-    job.run(Way::Unpack, &from, &mut to)
+    to.resize(from.len(), 0);
+    job.run(Way::Unpack, &from, to)
         .map_err(|e| Error::malformed(&packed.path, "unpacking", e.to_string()))?;
     from.release();
-    Ok(to)
+    Ok(())
 }
 
 /// Checks `packed` against the SHA-256 of its original, and returns it. An error if none is recorded.
 pub fn verify(packed: &ModelFile, watch: &dyn Watch) -> Result<[u8; 32]> {
-    if Preamble::read(&packed.path, &packed.bytes)?
-        .sha256
-        .is_none()
-    {
+    let preamble = Preamble::read(&packed.path, &packed.bytes);
+    packed.check_in_use()?;
+    if preamble?.sha256.is_none() {
         return Err(Error::malformed(
             &packed.path,
             "packed file: SHA-256",

@@ -97,6 +97,12 @@ impl Chat {
         row("files", apart.to_owned());
         if let Some(kept) = &self.kept {
             row("vault", format!("{}, encrypted", kept.place()));
+            if let Some(n) = kept.snapshot_tokens() {
+                row(
+                    "snapshot",
+                    format!("keys and values of {n} tokens, encrypted"),
+                );
+            }
         }
         let saved = match &self.place {
             Some(place) => format!("saved in or loaded from {}, not encrypted", place.display()),

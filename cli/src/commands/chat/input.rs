@@ -369,19 +369,18 @@ impl Completer for Typing {
         let start = typed.rfind([' ', '=']).map_or(0, |at| at + 1);
         let last = typed.get(start..).unwrap_or_default();
         match command {
+            // What cannot be listed has no completions, and neither has a name that would steer the
+            // terminal.
             "/load" | "/save" => {
-                // What cannot be listed has no completions; a name that would steer the terminal is
-                // neither listed nor typed.
-                let (start, names) = self.files.complete(line, pos).unwrap_or_default();
+                let (start, mut names) = self.files.complete(line, pos).unwrap_or_default();
                 let is_plain =
                     |text: &str| !text.contains(|c| steers(c) || matches!(c, '\n' | '\t'));
-                let pair = |(display, replacement): (String, String)| {
-                    (is_plain(&display) && is_plain(&replacement)).then_some(Pair {
-                        display,
-                        replacement,
-                    })
+                names.retain(|(display, replacement)| is_plain(display) && is_plain(replacement));
+                let pair = |(display, replacement)| Pair {
+                    display,
+                    replacement,
                 };
-                Ok((start, names.into_iter().filter_map(pair).collect()))
+                Ok((start, names.into_iter().map(pair).collect()))
             }
             "/params" if typed.matches(' ').count() == 1 => {
                 let names = self.parameters.iter().map(String::as_str);

@@ -9,7 +9,7 @@ use super::conversation::Conversation;
 use super::saved;
 use super::settings::Settings;
 use super::snapshots::{Snapshots, Written};
-use crate::commands::vault::{new_vault, unlock};
+use crate::commands::vault::{NewVault, unlock};
 use crate::store::Store;
 use crate::vault::{
     Access, Begin, ConversationId, Entry, Finding, History, Now, Passphrase, PassphraseArgs, Set,
@@ -99,7 +99,7 @@ impl KeepArgs {
             if self.conversation.is_some() || self.latest {
                 return Err(vaults.missing(&name).into());
             }
-            let (mut vault, _) = new_vault(vaults, &name, given)?;
+            let mut vault = NewVault::ask(vaults, &name, given)?.make()?;
             if let Some(anchor) = &self.anchor
                 && vault.set_anchor(anchor)?
             {
@@ -131,7 +131,13 @@ impl KeepArgs {
     ) -> anyhow::Result<Kept> {
         let snapshots = match self.no_snapshots {
             true => Snapshots::none(),
-            false => Snapshots::new(vault.slots(talk.snapshot.as_ref(), others)?),
+            false => match vault.slots(talk.snapshot.as_ref(), others) {
+                Ok(slots) => Snapshots::new(slots),
+                Err(why) => {
+                    eprintln!("hob: there will be no snapshots of the conversation: {why}");
+                    Snapshots::none()
+                }
+            },
         };
         let next = others.next_id().max(id.map_or(1, |id| id + 1));
         Ok(Kept {
@@ -148,6 +154,11 @@ impl Kept {
     /// The conversation that the vault had, if one is gone on with.
     pub(super) fn talk(&self) -> Option<&Talk> {
         self.id.map(|_| &self.talk)
+    }
+
+    /// Tokens of the conversation's last snapshot.
+    pub(super) fn snapshot_tokens(&self) -> Option<u64> {
+        Some(self.talk.snapshot.as_ref()?.tokens)
     }
 
     /// What to call it.

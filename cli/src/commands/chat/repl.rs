@@ -308,6 +308,7 @@ impl Chat {
             None => {}
             Some(Ok(session)) => {
                 self.session = session;
+                self.forget_unsaid();
                 let n = self.session.tokens().len();
                 self.screen
                     .note(&format!("{n} tokens of it need not be read again"));

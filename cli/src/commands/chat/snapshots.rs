@@ -74,10 +74,14 @@ impl Snapshots {
         if !due || self.off || self.writing.is_some() {
             return;
         }
+        let session = session.fork();
+        // A fork without memory is empty.
+        if session.tokens().len() < tokens {
+            return;
+        }
         let Some(mut slot) = self.slots.take() else {
             return;
         };
-        let session = session.fork();
         let work = move || {
             let written = slot.write(&session);
             (slot, written)

@@ -16,6 +16,9 @@ const LITTLE_SPACE: u64 = 2 << 30;
 /// Open files that a model in many parts, and the program itself, may need.
 const FEW_FILES: u64 = 256;
 
+/// Bytes that may be locked below which a remedy is told: the least that Linux gives since 5.16.
+const LITTLE_LOCKED: u64 = 8 << 20;
+
 /// All checks that need no measuring.
 pub(super) fn all(threads: usize) -> Vec<Check> {
     let host = Host::detect();
@@ -326,7 +329,39 @@ fn proven(report: Option<Value>) -> Vec<Check> {
         let found = "could not be tried; `hob privacy` says why";
         return vec![Check::new("confinement", found, json!({ "proven": null })).told()];
     };
-    modes.iter().map(proven_mode).collect()
+    let locked = modes.first().and_then(|mode| locked(&mode["memory"]));
+    modes.iter().map(proven_mode).chain(locked).collect()
+}
+
+/// Whether a confined process, which has no rights of root's any more, can lock memory.
+fn locked(memory: &Value) -> Option<Check> {
+    let (locked, unlocked) = (
+        memory["locked_bytes"].as_u64()?,
+        memory["unlocked_bytes"].as_u64()?,
+    );
+    let limit = memory["limit_bytes"].as_u64();
+    let found = format!(
+        "{} of a prompt's memory locked in a confined process, {} not; {} may be",
+        bytes(locked),
+        bytes(unlocked),
+        limit.map_or("any amount".to_owned(), bytes),
+    );
+    let check = Check::new("locked memory", found, memory.clone());
+    Some(check.unless(
+        State::Better,
+        [
+            (
+                locked == 0,
+                "what you type may be written to swap: allow memory to be locked (`ulimit -l 65536`, or \
+                 `memlock` in /etc/security/limits.conf), or turn swap off",
+            ),
+            (
+                limit.is_some_and(|limit| limit < LITTLE_LOCKED),
+                "little memory may be locked, and the rest may be written to swap: `ulimit -l 65536`, or \
+                 `memlock` in /etc/security/limits.conf",
+            ),
+        ],
+    ))
 }
 
 fn proven_mode(mode: &Value) -> Check {
@@ -417,15 +452,17 @@ mod tests {
             } else {
                 "this kernel has none"
             };
+            let memory = json!({ "locked_bytes": 1, "unlocked_bytes": 0, "limit_bytes": 8 << 20 });
             let mode = |name| {
-                json!({ "mode": name, "proven": proven, "layers": [
+                json!({ "mode": name, "proven": proven, "memory": memory, "layers": [
                     { "name": "seccomp", "holds": true, "how": "49 system calls are left" },
                     { "name": "Landlock", "holds": landlock, "how": how },
                 ]})
             };
             super::proven(Some(json!({ "modes": [mode("run"), mode("chat")] })))
         };
-        let [run, chat] = report(true, true).try_into().unwrap();
+        let [run, chat, locked] = report(true, true).try_into().unwrap();
+        assert_eq!(locked.state, State::Good);
         assert_eq!((run.state, &run.remedy), (State::Good, &None));
         assert!(
             run.found.contains("`hob run`: seccomp on, Landlock ABI 7"),

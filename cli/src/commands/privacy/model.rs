@@ -88,9 +88,17 @@ fn read(path: &Path, size: u64, always: bool) -> anyhow::Result<Option<String>> 
     if size > QUICK && !always {
         return Ok(None);
     }
+    let told = || format!("cannot hash {}", path.display());
     let view = View::new(true);
-    let file = ModelFile::open(path, Keep::Mapped)?;
-    let digest = original_sha256(&file, &view.watch());
-    let digest = digest.with_context(|| format!("cannot hash {}", path.display()))?;
-    Ok(Some(Digest(digest).to_string()))
+    let digest = match ModelFile::open(path, Keep::Mapped) {
+        Ok(file) => Digest(original_sha256(&file, &view.watch()).with_context(told)?),
+        // What is no model has a hash all the same, the one that `sha256sum` prints.
+        Err(_) => {
+            let mut file = std::fs::File::open(path).with_context(told)?;
+            hob_fetch::hash_file(&mut file, &mut |_| ())
+                .with_context(told)?
+                .1
+        }
+    };
+    Ok(Some(digest.to_string()))
 }

@@ -250,36 +250,42 @@ fn table(out: &mut String, proof: &Proof) -> std::fmt::Result {
 /// All attempts in all modes, with what happened on each thread.
 fn every_attempt(out: &mut String, proof: &Proof) -> std::fmt::Result {
     for mode in &proof.modes {
+        let who = who(mode.mode);
         writeln!(
             out,
-            "\n{} (first thread, later thread; with seccomp alone: first, earlier, later)",
-            who(mode.mode)
+            "\n{who}: with all layers on its first and a later thread | with seccomp alone on its first, an \
+             earlier and a later one"
         )?;
         for (name, what, verdict) in mode.all() {
-            writeln!(out, "  {name:18} {what:52} {}", verdict.words())?;
-            if name == CRASH.0 {
-                continue;
+            let mut line = format!("  {name:18} {what:52} {}", verdict.words());
+            if name != CRASH.0 {
+                let codes = |answer| {
+                    let all: Vec<_> = outcomes(answer, name).iter().map(|o| code(*o)).collect();
+                    all.join(" ")
+                };
+                line = format!(
+                    "{line:108}  {} | {}",
+                    codes(&mode.confined),
+                    codes(&mode.filter)
+                );
             }
-            let words = |answer| {
-                let all: Vec<_> = outcomes(answer, name)
-                    .iter()
-                    .map(Outcome::to_string)
-                    .collect();
-                match all.iter().all(|o| *o == all[0]) {
-                    true => all[0].clone(),
-                    false => all.join(", "),
-                }
-            };
-            writeln!(
-                out,
-                "  {:18}   {}; alone: {}",
-                "",
-                words(&mode.confined),
-                words(&mode.filter)
-            )?;
+            writeln!(out, "{line}")?;
         }
     }
     Ok(())
+}
+
+/// An outcome as errno(3) names it.
+fn code(outcome: Outcome) -> String {
+    match outcome.0 {
+        0 => "done".into(),
+        1 => "EPERM".into(),
+        9 => "EBADF".into(),
+        13 => "EACCES".into(),
+        38 => "ENOSYS".into(),
+        -1 => "untried".into(),
+        errno => format!("errno {errno}"),
+    }
 }
 
 fn model(out: &mut String, model: Option<&HashedModel>) -> std::fmt::Result {

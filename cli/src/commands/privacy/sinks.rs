@@ -9,7 +9,7 @@
 use super::probe::{self, Places};
 use anyhow::Context;
 use std::io::{BufRead, BufReader, Read};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener};
@@ -45,8 +45,10 @@ impl Sinks {
         let program = folder.path().join(PROGRAM);
         std::fs::write(&program, hob::privacy::attempts::program())?;
         std::fs::set_permissions(&program, PermissionsExt::from_mode(0o700))?;
-        // A namespace without any interface has no such address.
-        let loopback = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).is_ok();
+        // In a namespace without interfaces nobody answers there.
+        let loopback = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .and_then(|listener| TcpStream::connect(listener.local_addr()?))
+            .is_ok();
         let own = match loopback {
             true => Ipv4Addr::LOCALHOST,
             false => Ipv4Addr::UNSPECIFIED,

@@ -1,6 +1,6 @@
 //! `hob vault rm`, `passwd` and `rekey`: what changes or ends what a passphrase opens.
 
-use super::{VaultRef, confine, unlock};
+use super::{VaultRef, unlock};
 use crate::vault::{Access, ConversationId, Cost, Passphrase, VaultError};
 use anyhow::bail;
 use clap::Args;
@@ -51,17 +51,16 @@ pub(super) struct RekeyArgs {
 pub(super) fn rm(args: &RmArgs) -> anyhow::Result<()> {
     let name = &args.vault.name;
     if args.all {
-        let (closed, _) = args.vault.open(Access::Write)?;
-        confine(Mode::Broker)?;
+        let found = args.vault.open(Access::Write)?;
+        found.begun.confine(&Mode::Broker.into())?;
         if !args.yes && !ask(&format!("Erase the vault {name}, with all that is in it?"))? {
             bail!("nothing was erased");
         }
-        closed.delete()?;
+        found.closed.delete()?;
         eprintln!("hob: erased the vault {name}");
         return Ok(());
     }
-    let (opened, mut history) = args.vault.read(Access::Write)?;
-    confine(Mode::Broker)?;
+    let (opened, mut history) = args.vault.read(Access::Write, Mode::Broker)?;
     let mut ids = args.ids.clone();
     ids.sort_unstable();
     ids.dedup();
@@ -86,14 +85,14 @@ pub(super) fn rm(args: &RmArgs) -> anyhow::Result<()> {
 pub(super) fn passwd(args: &PasswdArgs) -> anyhow::Result<()> {
     let new = args.new_passphrase_file.as_deref();
     let new = new.map(Passphrase::of_file).transpose()?;
-    let (closed, given) = args.vault.open(Access::Write)?;
-    let (opened, _) = unlock(closed, given, args.vault.anchor.as_deref())?;
+    let found = args.vault.open(Access::Write)?;
+    let (opened, _) = unlock(found.closed, found.given, args.vault.anchor.as_deref())?;
     let name = opened.vault.name().as_str();
     let new = match new {
         Some(new) => new,
         None => Passphrase::ask_twice(&format!("New passphrase of the vault {name}: "))?,
     };
-    confine(Mode::Broker)?;
+    found.begun.confine(&Mode::Broker.into())?;
     opened
         .vault
         .change_passphrase(&opened.master, new.bytes(), Cost::measured()?)?;
@@ -105,8 +104,7 @@ pub(super) fn passwd(args: &PasswdArgs) -> anyhow::Result<()> {
 }
 
 pub(super) fn rekey(args: &RekeyArgs) -> anyhow::Result<()> {
-    let (opened, mut history) = args.vault.read(Access::Write)?;
-    confine(Mode::Broker)?;
+    let (opened, mut history) = args.vault.read(Access::Write, Mode::Broker)?;
     // Their keys are in the old file.
     history.forget_snapshots();
     let vault = opened

@@ -1,6 +1,7 @@
 //! `hob vault export`: conversations in the form that `/save` writes and `/load` reads.
 
-use super::{VaultRef, confine};
+use super::VaultRef;
+use super::unlock::salvage;
 use crate::commands::chat::{save_json, talk_document};
 use crate::vault::{Access, ConversationId, VaultError};
 use clap::Args;
@@ -27,20 +28,33 @@ pub(super) struct ExportArgs {
     /// Replace the file if it is there
     #[arg(long, short, requires = "out")]
     force: bool,
+    /// Write what can still be read of a vault that is damaged or was tampered with: all before the first
+    /// record that is not as it was written
+    #[arg(long)]
+    salvage: bool,
 }
 
 pub(super) fn run(args: &ExportArgs) -> anyhow::Result<()> {
-    let (_opened, history) = args.vault.read(Access::Read)?;
-    confine(if args.out.is_some() {
-        Mode::Broker
-    } else {
-        Mode::Run
-    })?;
+    // A file cannot be opened before its content is known: it appears whole or not at all.
+    let rules = match args.out {
+        Some(_) => Mode::Broker,
+        None => Mode::Run,
+    };
+    let history = match args.salvage {
+        true => {
+            let found = args.vault.open(Access::Read)?;
+            let history = salvage(found.closed, found.given)?;
+            found.begun.confine(&rules.into())?;
+            history
+        }
+        false => args.vault.read(Access::Read, rules)?.1,
+    };
     let document = match args.id {
         Some(id) => talk_document(history.get(id).ok_or(VaultError::NoConversation(id))?),
         None => Value::from_iter(history.talks().map(|(_, talk)| talk_document(talk))),
     };
     let Some(path) = &args.out else {
+        let document = crate::terminal::PlainJson(&document);
         writeln!(std::io::stdout().lock(), "{document:#}")?;
         return Ok(());
     };

@@ -1,8 +1,8 @@
 //! `hob vault show` and `hob vault search`: what a vault has, on the terminal or as JSON.
 
+use super::VaultRef;
 use super::dates::day_and_time;
-use super::{VaultRef, confine};
-use crate::terminal::Plain;
+use crate::terminal::{Plain, PlainJson};
 use crate::vault::{Access, ConversationId, History, Talk, VaultError, text};
 use anyhow::bail;
 use clap::Args;
@@ -35,8 +35,7 @@ pub(super) struct SearchArgs {
 }
 
 pub(super) fn show(args: &ShowArgs) -> anyhow::Result<()> {
-    let (opened, history) = args.vault.read(Access::Read)?;
-    confine(Mode::Run)?;
+    let (opened, history) = args.vault.read(Access::Read, Mode::Run)?;
     let mut out = std::io::stdout().lock();
     let Some(id) = args.id else {
         if args.json {
@@ -45,7 +44,7 @@ pub(super) fn show(args: &ShowArgs) -> anyhow::Result<()> {
                 "vault": opened.vault.name().as_str(), "written": opened.time, "records": opened.records,
                 "conversations": conversations,
             });
-            writeln!(out, "{vault:#}")?;
+            writeln!(out, "{:#}", PlainJson(&vault))?;
             return Ok(());
         }
         return Ok(list(&mut out, &history)?);
@@ -61,7 +60,7 @@ pub(super) fn show(args: &ShowArgs) -> anyhow::Result<()> {
             fields.insert("system".to_owned(), json!(talk.system));
             fields.insert("said".to_owned(), messages.collect());
         }
-        writeln!(out, "{whole:#}")?;
+        writeln!(out, "{:#}", PlainJson(&whole))?;
         return Ok(());
     }
     if let Some(system) = &talk.system {
@@ -117,8 +116,7 @@ fn line() -> anyhow::Result<String> {
 const AROUND: usize = 40;
 
 pub(super) fn search(args: &SearchArgs) -> anyhow::Result<()> {
-    let (_opened, history) = args.vault.read(Access::Read)?;
-    confine(Mode::Run)?;
+    let (_opened, history) = args.vault.read(Access::Read, Mode::Run)?;
     let sought = match &args.sought {
         Some(text) => text.clone(),
         None => line()?,
@@ -143,7 +141,7 @@ pub(super) fn search(args: &SearchArgs) -> anyhow::Result<()> {
         let all = found.iter().map(|(id, n, role, excerpt)| {
             json!({ "conversation": id, "message": n, "role": role, "excerpt": excerpt })
         });
-        writeln!(out, "{:#}", Value::from(all.collect::<Vec<_>>()))?;
+        writeln!(out, "{:#}", PlainJson(&all.collect()))?;
         return Ok(());
     }
     if found.is_empty() {

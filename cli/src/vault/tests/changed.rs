@@ -253,6 +253,39 @@ fn an_older_head_or_other_last_record_is_noticed() {
     ));
 }
 
+/// What is before the damage can be asked for, and comes with the damage.
+#[test]
+fn what_is_whole_of_a_damaged_vault_can_be_salvaged() {
+    let place = Place::with(4);
+    let (whole, (_, written)) = (place.bytes(), read(&place).unwrap());
+    let at = records(&whole);
+    let salvaged = |bytes: &[u8]| {
+        place.put(bytes);
+        let closed = Vaults::find(place.path()).unwrap().unwrap();
+        let closed = closed.open(&name(), Access::Write).unwrap();
+        let master = closed.unlock(PASSPHRASE).unwrap();
+        let mut entries = Vec::new();
+        let mut take = |id, entry: Entry| entries.push((id, super::bytes(&entry)));
+        let (opened, damage) = closed.salvage(master, &mut take).unwrap();
+        assert_eq!(opened.records, entries.len() as u64);
+        assert!(place.bytes() == bytes, "it was written to");
+        (entries, damage)
+    };
+    assert!(matches!(salvaged(&whole), (entries, None) if entries == written));
+    for i in 0..4 {
+        let mut bytes = whole.clone();
+        bytes[at[i] + 50] ^= 1;
+        let (entries, damage) = salvaged(&bytes);
+        assert!(entries == written[..i] && damage.is_some_and(|e| is_refused(&e)));
+        let (entries, damage) = salvaged(&whole[..at[i] + 50]);
+        assert!(entries == written[..i] && damage.is_some_and(|e| is_refused(&e)));
+    }
+    let mut bytes = whole.clone();
+    bytes[HEADS..RECORDS].fill(7);
+    let (entries, damage) = salvaged(&bytes);
+    assert!(entries == written && matches!(damage, Some(VaultError::HeadsDamaged)));
+}
+
 /// What nothing inside the file can show.
 #[test]
 fn an_older_copy_of_the_whole_file_is_noticed_with_an_anchor() {

@@ -1,5 +1,10 @@
 //! Attempts at the network: every family of sockets, and those that are open already.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "attempts that must be refused, at sinks on this machine"
+)]
+
 use super::targets::ipv4;
 use super::{Attempt, Fd, Kind, SERVE, Targets, attempt, check, or_done, sys};
 use crate::privacy::Mode;

@@ -1,5 +1,10 @@
 //! What attempts are made at: sinks that their maker holds, and what a process keeps of them.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "sinks on this machine, for attempts that must not reach them"
+)]
+
 use super::Fd;
 use libc::{c_int, socklen_t};
 use std::io::{self, Error};
