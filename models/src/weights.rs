@@ -188,17 +188,37 @@ impl Weights {
         Ok(self)
     }
 
-    /// Copies a tensor into memory of this process's own, unless it is there already.
+    /// Copies of these tensors in memory of this process's own, but for those that are there already.
     ///
     /// # Errors
     /// There is no such tensor, or no memory.
-    pub fn make_private(&mut self, name: &str) -> Result<()> {
-        let shared = self.require(name)?.bytes.is_shared();
-        let index = self.by_name.get(name).filter(|_| shared);
-        if let Some(tensor) = index.and_then(|&at| self.tensors.get_mut(at)) {
-            tensor.bytes = tensor.bytes.private_copy()?;
+    pub fn private_copies(&self, names: &[String]) -> Result<PrivateCopies> {
+        let mut copies = Vec::new();
+        for name in names {
+            let bytes = &self.require(name)?.bytes;
+            if let Some(&at) = self
+                .by_name
+                .get(name.as_str())
+                .filter(|_| bytes.is_shared())
+            {
+                copies.push((at, bytes.private_copy()?));
+            }
         }
-        Ok(())
+        Ok(PrivateCopies(copies))
+    }
+
+    /// Has these copies take the place of what they are copies of.
+    pub fn adopt(&mut self, copies: PrivateCopies) {
+        for (at, bytes) in copies.0 {
+            // Of these weights, so of the same size.
+            if let Some(tensor) = self
+                .tensors
+                .get_mut(at)
+                .filter(|t| t.bytes.len() == bytes.len())
+            {
+                tensor.bytes = bytes;
+            }
+        }
     }
 
     /// What describes the model.
@@ -256,6 +276,10 @@ impl Weights {
         &self.files
     }
 }
+
+/// Copies of some tensors of some weights: for [`Weights::adopt`] of the same.
+#[derive(Debug)]
+pub struct PrivateCopies(Vec<(usize, Bytes)>);
 
 /// Tensors as they are found in file after file.
 #[derive(Default)]

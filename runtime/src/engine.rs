@@ -224,10 +224,10 @@ impl Engine {
         let isa = Isa::choose(options.isa.as_deref())?;
         let threads = threads(options);
         let (prepared, memory) = on_threads(threads, || {
-            let prepared = Prepared::new(files)?;
+            let prepared = Prepared::planned(files)?;
             let memory = prepared.memory_plan(options, threads)?;
             memory.check_available(prepared.held_already(options))?;
-            Ok::<_, LoadError>((prepared.pack(options)?, memory))
+            Ok::<_, LoadError>((prepared.finished(options)?, memory))
         })?;
         let name = prepared.name();
         let mapped = load::mapped_files(&prepared.model, &prepared.weights);
@@ -281,7 +281,7 @@ impl Engine {
     ) -> Result<MemoryPlan, LoadError> {
         let threads = threads(options);
         let files = Engine::open(path, options)?;
-        let plan = |files| Prepared::new(files)?.memory_plan(options, threads);
+        let plan = |files| Prepared::planned(files)?.memory_plan(options, threads);
         files.clone().checked(plan(files))
     }
 

@@ -30,6 +30,28 @@ pub(crate) struct Prepared {
     pub(crate) sampling: ModelSampling,
 }
 
+/// What concerns a model's text.
+struct Text {
+    tokenizer: Option<Tokenizer>,
+    templates: Option<ChatTemplates>,
+    refusal: Option<String>,
+}
+
+impl Text {
+    fn new(weights: &Weights) -> Text {
+        // A tokenizer that hob does not know does not stop work on token ids.
+        let (tokenizer, refusal) = match text::tokenizer(weights) {
+            Ok(t) => (t, None),
+            Err(e) => (None, Some(e.to_string())),
+        };
+        Text {
+            templates: text::templates(weights, tokenizer.as_ref()),
+            tokenizer,
+            refusal,
+        }
+    }
+}
+
 /// Opens a model's files, or those that a cache has of it.
 pub(crate) fn open(path: &Path, mode: &WeightsMode) -> Result<ModelFiles, LoadError> {
     from_cache(ModelFiles::open(path)?, mode)
@@ -50,34 +72,45 @@ pub(crate) fn from_cache(files: ModelFiles, mode: &WeightsMode) -> Result<ModelF
 
 impl Prepared {
     pub(crate) fn new(files: ModelFiles) -> Result<Prepared, LoadError> {
+        let prepared = Prepared::planned(files)?;
+        let text = Text::new(&prepared.weights);
+        Ok(prepared.with(text))
+    }
+
+    /// Without what concerns text.
+    pub(crate) fn planned(files: ModelFiles) -> Result<Prepared, LoadError> {
         let weights = Weights::parse(files)?;
         let model = hob_models::describe::model(&weights)?;
-        // A tokenizer that hob does not know does not stop work on token ids.
-        let (tokenizer, tokenizer_refusal) = match text::tokenizer(&weights) {
-            Ok(t) => (t, None),
-            Err(e) => (None, Some(e.to_string())),
-        };
-        let templates = text::templates(&weights, tokenizer.as_ref());
         let sampling = ModelSampling::new(hob_models::generation::settings(&weights));
         Ok(Prepared {
             weights,
             model,
-            tokenizer,
-            templates,
-            tokenizer_refusal,
+            tokenizer: None,
+            templates: None,
+            tokenizer_refusal: None,
             sampling,
         })
     }
 
-    /// Moves the weights to where the options want them.
-    pub(crate) fn pack(mut self, options: &EngineOptions) -> Result<Prepared, LoadError> {
+    fn with(self, text: Text) -> Prepared {
+        Prepared {
+            tokenizer: text.tokenizer,
+            templates: text.templates,
+            tokenizer_refusal: text.refusal,
+            ..self
+        }
+    }
+
+    /// Moves the weights to where the options want them, and reads what concerns text meanwhile.
+    pub(crate) fn finished(mut self, options: &EngineOptions) -> Result<Prepared, LoadError> {
         if options.weights.packs_in_memory() && !self.packed_file() {
             self.weights = self.weights.packed_in_memory(&())?;
         }
-        for name in self.private_tables(options) {
-            self.weights.make_private(&name)?;
-        }
-        Ok(self)
+        let tables = self.private_tables(options);
+        let weights = &self.weights;
+        let (copies, text) = rayon::join(|| weights.private_copies(&tables), || Text::new(weights));
+        self.weights.adopt(copies?);
+        Ok(self.with(text))
     }
 
     /// The tensors of which single rows are read, and so tell what was said, if these are to be private:
