@@ -123,7 +123,7 @@ pub(super) fn confine(asked: &Confinement) -> Result<Report, ConfineError> {
                     drop_capabilities().map_err(failed(layer))?;
                     State::Holds("none are held".into())
                 }
-                Layer::Files => landlock(asked, threads() > 1)?,
+                Layer::Files => landlock(asked, report.landlock_abi > 0 && threads() > 1)?,
                 Layer::SystemCalls => filter(asked, &mut report)?,
             }
         };
