@@ -70,7 +70,8 @@ pub(super) fn landlock_abi() -> u32 {
 fn reaches_threads(layer: Layer) -> bool {
     match layer {
         Layer::SystemCalls | Layer::Undumpable => true,
-        Layer::Files => landlock_abi() >= ABI::V8 as u32,
+        // A kernel without it confines no thread, and the report says so.
+        Layer::Files => landlock_abi() == 0 || landlock_abi() >= ABI::V8 as u32,
         Layer::Capabilities => {
             let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten();
             tasks.flatten().all(|task| {
@@ -122,7 +123,7 @@ pub(super) fn confine(asked: &Confinement) -> Result<Report, ConfineError> {
                     drop_capabilities().map_err(failed(layer))?;
                     State::Holds("none are held".into())
                 }
-                Layer::Files => landlock(asked, threads() > 1)?,
+                Layer::Files => landlock(asked, report.landlock_abi > 0 && threads() > 1)?,
                 Layer::SystemCalls => filter(asked, &mut report)?,
             }
         };
