@@ -191,10 +191,13 @@ fn models_of_a_bundle_are_there_or_not() {
     if !may_trace() {
         return;
     }
-    let (home, paths, [a, b]) = with_models();
-    for (path, name) in paths.iter().zip(["a", "b"]) {
-        home.ok(&["import", path, "--name", name]);
-    }
+    let home = Home::new();
+    let [a, b] = [("a", tiny()), ("b", another())].map(|(name, bytes)| {
+        let file = format!("{name}.gguf");
+        std::fs::write(home.path().join(&file), &*bytes).unwrap();
+        home.ok(&["import", &file, "--name", name]);
+        home.logits(name)
+    });
     home.ok(&["bundle", "export", "a", "b", "--out", "models.tar"]);
     let one = vec![("a", a.as_slice())];
     let two = vec![("a", a.as_slice()), ("b", b.as_slice())];

@@ -9,10 +9,6 @@
 
 // Raw system calls: what a hostile program has.
 #![allow(unsafe_code)]
-#![expect(
-    clippy::disallowed_methods,
-    reason = "they are tried where they must be refused"
-)]
 
 mod files;
 mod neighbours;
