@@ -17,6 +17,10 @@ fuzz_target!(|data: &[u8]| {
     assert_ne!(spans.as_ref().err(), Some(&TemplateError::Defect));
     if !source.contains('\u{2603}') && !source.contains('\\') {
         let spans = spans.unwrap_or_default();
-        assert!(spans.iter().all(|s| !s.trusted || !s.text.contains('\u{2603}')));
+        assert!(
+            spans
+                .iter()
+                .all(|s| !s.trusted || !s.text.contains('\u{2603}'))
+        );
     }
 });

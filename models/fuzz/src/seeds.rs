@@ -62,5 +62,34 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         &[&(index.len() as u16).to_le_bytes()[..], index, &shard].concat(),
     )?;
     put("safetensors", "alone", &[&[0, 0][..], &shard].concat())?;
+
+    // Of each model, with parts of each kind, and a text after the zero byte.
+    let ends = r#""added_tokens":[{"id":9,"content":"<s>","special":true,"lstrip":true},{"id":10,"content":"x<s>"}]"#;
+    let bpe = r#""model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2,"<0x0A>":3,"<unk>":4,"Ġ":5},"merges":["a b"],"byte_fallback":true,"unk_token":"<unk>"}"#;
+    let unigram = r#""model":{"type":"Unigram","vocab":[["<unk>",0.0],["a",-1.0],["▁a",-2.5],["ab",-1.5]],"unk_id":0}"#;
+    let words = r###""model":{"type":"WordPiece","vocab":{"[UNK]":0,"a":1,"##b":2},"unk_token":"[UNK]","max_input_chars_per_word":5}"###;
+    let split = |regex: &str| {
+        format!(
+            r#"{{"type":"Split","pattern":{{"Regex":"{regex}"}},"behavior":"MergedWithNext","invert":true}}"#
+        )
+    };
+    let normalizers = r#""normalizer":{"type":"Sequence","normalizers":[{"type":"NFKC"},{"type":"Replace","pattern":{"Regex":"a+|b"},"content":"bb"},{"type":"Prepend","prepend":"▁"},{"type":"BertNormalizer"}]}"#;
+    let files = [
+        format!("{{{ends},{bpe}}}"),
+        format!("{{{ends},{bpe},{normalizers}}}"),
+        format!(r#"{{{bpe},"pre_tokenizer":{{"type":"ByteLevel","add_prefix_space":true}}}}"#),
+        format!(
+            r#"{{{bpe},"pre_tokenizer":{}}}"#,
+            split(r"\p{L}+|.*x|\s+(?!\S)|\s+")
+        ),
+        format!(
+            r#"{{{unigram},"pre_tokenizer":{{"type":"Metaspace","replacement":"▁","prepend_scheme":"first"}}}}"#
+        ),
+        format!(r#"{{{ends},{words},"pre_tokenizer":{{"type":"BertPreTokenizer"}}}}"#),
+    ];
+    for (i, file) in files.iter().enumerate() {
+        let input = format!("{file}\0a <s> ab\u{301}  abb\nx<s>\u{200b}");
+        put("tokenizer", &i.to_string(), input.as_bytes())?;
+    }
     Ok(())
 }

@@ -33,11 +33,12 @@ pub fn original_to(
     watch: &dyn Watch,
 ) -> Result<[u8; 32]> {
     let found = match file.kind {
-        Kind::Packed => unpack_to(file, out, watch)?,
-        Kind::Gguf | Kind::Safetensors => as_it_is(file, out, watch)?,
+        Kind::Packed => unpack_to(file, out, watch),
+        Kind::Gguf | Kind::Safetensors => as_it_is(file, out, watch),
     };
+    // First: what else went wrong may be its consequence.
     file.check_unchanged()?;
-    Ok(found)
+    found
 }
 
 fn as_it_is(file: &ModelFile, out: &mut (dyn Write + Send), watch: &dyn Watch) -> Result<[u8; 32]> {
