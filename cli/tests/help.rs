@@ -77,7 +77,9 @@ fn the_doctor_and_the_recommendation_speak_json() {
     // What `hob privacy` says, and nothing of its own.
     let proven = home.run(&["privacy", "--json"]).out;
     let proven: serde_json::Value = serde_json::from_str(&proven).unwrap();
-    assert_eq!(check("confinement")["proven"], proven["proven"]);
+    for what in ["confined run", "confined chat"] {
+        assert_eq!(check(what)["proven"], proven["proven"]);
+    }
 
     let found = home.json(&["recommend", "--seconds", "0.05", "--json"]);
     let models = found["models"].as_array().unwrap();
