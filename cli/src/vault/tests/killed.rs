@@ -132,7 +132,7 @@ fn kills_at_random_moments_lose_no_finished_record() {
             }
         };
         // At work, from the first record on.
-        while let Some(line) = lines.next() {
+        for line in lines.by_ref() {
             let is_first = line.as_ref().unwrap().contains("finished ");
             took(line);
             if is_first {
