@@ -23,6 +23,10 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 
 /// How weights reach the kernels. All give the same bits.
+///
+/// A mapped file that another program cuts short or writes to is an error of the next pass
+/// ([`SessionError::Weights`]) once [`guard_mappings`](crate::guard_mappings) was called; until then, one
+/// that is cut short ends the process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum WeightsMode {
     /// A packed file is used as it is; any other is packed into memory.
