@@ -306,7 +306,8 @@ fn no_part_of_a_conversation_brings_a_control_token() {
         let Ok(template) = templates.get(None, false) else {
             continue;
         };
-        let conversations: [&dyn Fn(&str) -> (Vec<Message>, BTreeMap<String, Json>); 4] = [
+        type Conversation = (Vec<Message>, BTreeMap<String, Json>);
+        let conversations: [&dyn Fn(&str) -> Conversation; 4] = [
             &|said| (vec![Message::new("user", said)], BTreeMap::new()),
             &|said| {
                 let messages = [

@@ -77,7 +77,7 @@ pub(crate) struct Set {
 /// Where a snapshot is, and what opens it.
 #[derive(Clone, Debug)]
 pub(crate) struct SnapshotRef {
-    /// The name of its file: [`super::snapshot_name`].
+    /// The name of its file: [`super::place::snapshot_name`].
     pub(crate) id: SnapshotId,
     /// Encrypts the file; random, for this file alone.
     pub(crate) key: Key,

@@ -218,7 +218,13 @@ mod tests {
     #[test]
     fn what_is_played_back_is_the_conversation() {
         let said = |words: &[&str]| -> Vec<Message> {
-            let role = |i: usize| if i.is_multiple_of(2) { "user" } else { "assistant" };
+            let role = |i: usize| {
+                if i.is_multiple_of(2) {
+                    "user"
+                } else {
+                    "assistant"
+                }
+            };
             let messages = words.iter().enumerate();
             messages
                 .map(|(i, text)| Message::new(role(i), *text))

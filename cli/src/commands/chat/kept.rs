@@ -91,7 +91,7 @@ impl KeepArgs {
         }))
     }
 
-    /// Opens the vault, or makes it. What it has of the conversation is in [`Kept::talk`].
+    /// Opens the vault, or makes it. What it has of the conversation is in [`Kept::talk()`].
     pub(super) fn open(&self, wanted: Wanted) -> anyhow::Result<Kept> {
         let Wanted { name, given } = wanted;
         let vaults = Vaults::make(Store::open()?.root())?;

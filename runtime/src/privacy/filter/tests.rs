@@ -1,6 +1,9 @@
 //! The programs against the lists, call by call, in an interpreter of the kernel's language: so they are
 //! tested where the kernel is not asked, as under an emulator of another architecture.
 
+// Types of the same constant differ between C libraries.
+#![allow(clippy::unnecessary_cast)]
+
 use super::*;
 use seccompiler::sock_filter;
 
