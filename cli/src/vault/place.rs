@@ -18,7 +18,10 @@ use hob_fetch::{FolderLock, Silent, make_private_dir};
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+/// How long a vault that is in use is waited for.
+const PATIENCE: Duration = Duration::from_millis(500);
 const ENDING: &str = ".vault";
 const SNAPSHOT_ENDING: &str = ".kv";
 /// The longest name of a vault.
@@ -168,9 +171,20 @@ impl Vaults {
             }
             other => other,
         })?;
-        let locked = match access {
-            Access::Read => file.try_lock_shared(),
-            Access::Write | Access::New => file.try_lock(),
+        // A process that was killed just now may have left a lock for a moment: to one that another
+        // process was about to start, and which gives up what it inherited.
+        let deadline = Instant::now() + PATIENCE;
+        let locked = loop {
+            let locked = match access {
+                Access::Read => file.try_lock_shared(),
+                Access::Write | Access::New => file.try_lock(),
+            };
+            match locked {
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                other => break other,
+            }
         };
         match locked {
             Ok(()) => {}

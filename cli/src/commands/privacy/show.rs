@@ -140,7 +140,7 @@ fn write_text(out: &mut String, proof: &Proof, all: bool) -> std::fmt::Result {
         }
     }
     let open = first.census.descriptors.iter();
-    let open: Vec<_> = open.map(|(n, what)| format!("{n} {what}")).collect();
+    let open: Vec<_> = open.map(|(n, what)| format!("{n}={what}")).collect();
     let open = format!("{}; nothing else", Plain(&open.join(", ")));
     fact(out, "open files", &open)?;
     fact(out, "memory", &memory(first))?;
