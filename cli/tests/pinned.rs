@@ -186,6 +186,7 @@ fn files_that_describe_a_model_are_pinned_too() {
     let config = home.store("models/m/config.json");
     let text = std::fs::read_to_string(&config).unwrap();
     assert!(text.contains("512"));
+    std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o600)).unwrap();
     std::fs::write(&config, text.replace("512", "513")).unwrap();
     let ran = logits(&home, &[]);
     assert!(!ran.is_ok && ran.err.contains("config.json"), "{ran:?}");
