@@ -87,7 +87,7 @@ pub(crate) fn write(
     write_chunks(session, id, file, TEXT)
 }
 
-/// Makes a session of what [`write`] wrote: all of it is there and authentic, or it is an error.
+/// Makes a session of what [`write()`] wrote: all of it is there and authentic, or it is an error.
 pub(crate) fn read(
     at: &SnapshotRef,
     file: &File,
