@@ -99,9 +99,21 @@ pub(super) fn check_threads(layers: &[Layer]) -> Result<(), ConfineError> {
     }
 }
 
+/// Has all threads to come share one heap. When the GNU C library gives back memory of a heap that a thread
+/// has of its own, it opens a file first (`/proc/sys/vm/overcommit_memory`), which would be refused.
+fn one_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it sets a number of the allocator's, under its lock.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
+
 /// See [`super::Confinement::enter`].
 pub(super) fn confine(asked: &Confinement) -> Result<Report, ConfineError> {
     check_threads(&asked.layers)?;
+    one_heap();
     // Asked for once, and then remembered by the library that maps files.
     let _ = rustix::param::page_size();
     let mut report = Report {
