@@ -489,6 +489,10 @@ fn a_passphrase_is_typed_unseen() {
     t.expect("Passphrase of the vault w:");
     t.keys("correct pony\r");
     t.expect("the passphrase is wrong");
+    // What is typed before it is asked for is echoed, as in every program.
+    t.until("a second question", |rows| {
+        rows.concat().matches("Passphrase of the vault w:").count() == 2
+    });
     t.keys("nonsense\u{15}correct pony\u{7f}\u{7f}\u{7f}\u{7f}horse\r");
     t.expect("no conversations yet");
     let rows = t.rows().concat();
