@@ -437,6 +437,8 @@ fn nothing_is_left_when_hob_is_stopped_or_killed() {
             send(&child, signal);
             if signal == "SEGV" {
                 // Rust's own handler takes the first for an overflow of the stack, and goes on if it is none.
+                // Sent at once, two would be one.
+                std::thread::sleep(Duration::from_millis(200));
                 send(&child, signal);
             }
             let mut said = Vec::new();
