@@ -3,7 +3,7 @@
 //! that it writes to, and whether it starts programs.
 
 use super::filter::rules;
-use super::lists::{FETCH_REFUSES, PROGRAMS};
+use super::lists::{FETCH_REFUSES, INTO_OTHERS, PROGRAMS};
 use super::{ConfineError, Layer};
 use landlock::{
     Access, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr, Scope,
@@ -55,7 +55,7 @@ fn filter(programs: bool) -> Result<(), ConfineError> {
         return Ok(());
     }
     let more = if programs { &[][..] } else { PROGRAMS };
-    let calls = FETCH_REFUSES.iter().chain(more);
+    let calls = FETCH_REFUSES.iter().chain(INTO_OTHERS).chain(more);
     let rules = rules(calls, std::process::id()).map_err(failed(Layer::SystemCalls))?;
     let refusal = SeccompAction::Errno(libc::EPERM.cast_unsigned());
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, refusal, arch);

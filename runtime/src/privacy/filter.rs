@@ -114,7 +114,7 @@ fn listed(mode: Mode) -> impl Iterator<Item = &'static Call> {
         Mode::Chat => (lists::RUN, lists::CHAT),
         Mode::Serve => (lists::RUN, lists::SERVE),
         Mode::Pack => (lists::RUN, lists::PACK),
-        Mode::Broker => (lists::BROKER_REFUSES, &[][..]),
+        Mode::Broker => (lists::BROKER_REFUSES, lists::INTO_OTHERS),
     };
     calls.iter().chain(more)
 }

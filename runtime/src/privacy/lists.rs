@@ -241,8 +241,8 @@ pub const PACK: &[Call] = &[
 ];
 
 /// What is refused in [`Mode::Broker`](super::Mode::Broker), where a user's editor runs and so no list of
-/// what is left can be given: every way to a network or to other programs' sockets, and into other
-/// processes. A pair of sockets that lead to each other (`socketpair`) is left to the editor.
+/// what is left can be given: every way to a network or to other programs' sockets, and
+/// [`INTO_OTHERS`]. A pair of sockets that lead to each other (`socketpair`) is left to the editor.
 pub const BROKER_REFUSES: &[Call] = &[
     call!(SYS_socket),
     call!(SYS_connect),
@@ -256,6 +256,11 @@ pub const BROKER_REFUSES: &[Call] = &[
     call!(SYS_recvfrom),
     call!(SYS_recvmsg),
     call!(SYS_recvmmsg),
+];
+
+/// What is refused in a broker and to a process that fetches models, and to what these start: every way
+/// into other processes, and round the list.
+pub const INTO_OTHERS: &[Call] = &[
     call!(SYS_io_uring_setup),
     call!(SYS_io_uring_enter),
     call!(SYS_io_uring_register),
@@ -288,32 +293,13 @@ pub const BROKER_REFUSES: &[Call] = &[
     call!(SYS_open_tree),
 ];
 
-/// What is refused to a process that fetches models, and to what it starts: waiting for connections, and
-/// every way into other processes.
-pub const FETCH_REFUSES: &[Call] = &[
-    call!(SYS_listen),
-    call!(SYS_accept),
-    call!(SYS_accept4),
-    call!(SYS_io_uring_setup),
-    call!(SYS_io_uring_enter),
-    call!(SYS_io_uring_register),
-    call!(SYS_ptrace),
-    call!(SYS_process_vm_readv),
-    call!(SYS_process_vm_writev),
-    call!(SYS_pidfd_getfd),
-    call!(SYS_bpf),
-    call!(SYS_perf_event_open),
-    call!(SYS_userfaultfd),
-    call!(SYS_unshare),
-    call!(SYS_setns),
-    call!(SYS_mount),
-    call!(SYS_ioctl, &[Is(1, TIOCSTI as u64)]),
-];
+/// What is refused besides to a process that fetches models, which calls and is not called.
+pub const FETCH_REFUSES: &[Call] = &[call!(SYS_listen), call!(SYS_accept), call!(SYS_accept4)];
 
 /// Starting programs: refused to a fetch that needs none (it does without pip).
 pub const PROGRAMS: &[Call] = &[call!(SYS_execve), call!(SYS_execveat)];
 
-/// The x32 numbers of [`BROKER_REFUSES`]: on x86-64 a kernel may have a second table of system calls, whose
+/// The x32 numbers of [`BROKER_REFUSES`] and [`INTO_OTHERS`]: on x86-64 a kernel may have a second table of system calls, whose
 /// numbers have this bit; the sixty from 512 on have no twin in the first.
 #[cfg(target_arch = "x86_64")]
 pub const X32: (i64, std::ops::Range<i64>) = (0x4000_0000, 512..572);
